@@ -1,0 +1,50 @@
+"""Settings: the only reader of the environment. Every variable starts with DISTILLERY_; docs/settings.md lists them."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILLERY_", extra="ignore", frozen=True)
+
+    database_url: str = Field(default="", description="postgresql+psycopg://... Empty: the embedded server.")
+    redis_url: str = Field(default="", description="redis://... or unix://... Empty: the embedded server.")
+    storage_url: str = Field(default="", description="file:///path or s3://bucket/prefix. Empty: a folder in data_dir.")
+    data_dir: Path = Field(default=Path("var"), description="Holds the embedded servers, files, work folders and locks.")
+
+    host: str = Field(default="127.0.0.1", description="Where the API listens.")
+    port: int = Field(default=0, ge=0, le=65535, description="0: a free port is chosen and printed.")
+    behind_proxy: bool = Field(
+        default=False, description="Allows a host beyond loopback: only where a container's network or a proxy guards it."
+    )
+
+    max_upload_bytes: int = Field(default=20 * 2**30, ge=1)
+    min_free_bytes: int = Field(default=2**30, ge=0, description="An upload that would leave less disk is refused.")
+
+    lease_s: float = Field(default=60.0, gt=0)
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    watch_s: float = Field(default=0.5, gt=0, description="How often a supervisor looks at its child and its row.")
+    sweep_s: float = Field(default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for.")
+    requeue_s: float = Field(default=15.0, gt=0, description="A job queued for longer gets its message again.")
+    cancel_grace_s: float = Field(default=3.0, gt=0, description="Between SIGTERM and SIGKILL to a child.")
+
+    devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")
+    threads: int = Field(default=0, ge=0, description="CPU threads of a job. 0: all cores, shared among devices.")
+
+    check_max_seconds: int = Field(default=1800, ge=1)
+    check_max_bytes: int = Field(default=16 * 2**30, ge=2**30, description="Address space of an intake child.")
+    check_max_attempts: int = Field(default=3, ge=1)
+
+    log_json: bool = False
+    log_level: str = "INFO"
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

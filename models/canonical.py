@@ -1,0 +1,118 @@
+"""What an accepted teacher and an accepted data set are, once converted: the records that the worker's intake writes,
+the API shows and the engine reads.
+
+A data set is one safetensors file with these tensors, rows in a fixed order (the row number is the sample id):
+    x      uint8 (N, C, H, W) for images; float32 (N, D) for tables, already encoded as `columns` says
+    y      int64 (N,) class index; float32 (N,) standardised target for a regression
+    split  uint8 (N,): 0 train, 1 val, 2 test
+A teacher is one safetensors state_dict that fits its architecture, or one ONNX graph.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.spec.data import TaskName
+from models.spec.teachers import TeacherArchitecture
+
+SPLITS = ("train", "val", "test")
+
+
+class Record(BaseModel):
+    """A stored fact; unknown fields of later versions are kept out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Column(Record):
+    """How one column of a table becomes features.
+
+    numeric: one feature (value - mean) / std, missing values become 0; a second feature, 1 where missing, follows if
+    `indicator`. categorical: one feature a category, 1 where it applies; a missing or unseen value is all zeros.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    mean: float = 0.0
+    std: float = 1.0
+    indicator: bool = False
+    categories: list[str] = []
+
+    @property
+    def num_features(self) -> int:
+        """How many features the column gives."""
+        return len(self.categories) if self.kind == "categorical" else 1 + self.indicator
+
+
+class Target(Record):
+    """A regression's target: y = (value - mean) / std, by the training split."""
+
+    name: str
+    mean: float
+    std: float
+
+
+class DatasetMeta(Record):
+    """What is known of a canonical data set."""
+
+    task: TaskName
+    counts: dict[str, int]
+    #: (C, H, W) or (D,)
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    classes: list[str] = []
+    #: Per-channel mean and deviation of the training split's pixels in 0..1; empty for tables.
+    mean: list[float] = []
+    std: list[float] = []
+    columns: list[Column] = []
+    target: Target | None = None
+
+
+class Tap(Record):
+    """A point of a network that features can be read from."""
+
+    name: str
+    #: Without the batch dimension.
+    shape: list[int]
+
+
+class ResolvedInput(Record):
+    """How the teacher wants its images, the preset worked out; see models.spec.teachers.TeacherInput.
+
+    An empty mean stands for the data set's own.
+    """
+
+    size: tuple[int, int] | None = None
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    range: tuple[float, float] = (0.0, 1.0)
+    mean: list[float] = []
+    std: list[float] = []
+
+
+class TeacherMeta(Record):
+    """What is known of a canonical teacher."""
+
+    architecture: TeacherArchitecture
+    input: ResolvedInput = ResolvedInput()
+    #: (C, H, W) or (D,) that it was probed with; for a graph, as the graph wants it (NHWC included). -1 where any fits.
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    output_kind: Literal["logits", "probabilities", "values"] = "logits"
+    taps: list[Tap] = []
+    parameters: int
+    flops: int | None = None
+    classes: list[str] = []
+    accuracy: float | None = None
+    #: ONNX only: the graph's input, its output, and the tensor that feeds the last linear layer.
+    graph_input: str | None = None
+    graph_output: str | None = None
+    graph_embedding: str | None = None
+    graph_batch: int | None = None
+
+
+class CheckLine(Record):
+    """One check of an upload and its verdict."""
+
+    id: str
+    result: Literal["pass", "warn", "fail"]
+    detail: str

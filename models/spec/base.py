@@ -1,0 +1,25 @@
+"""What every entry of the menu shares: frozen values, no unknown fields, bounds on each number."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Entry(BaseModel):
+    """A choice on the menu. Unknown fields are refused, so that a typo is never a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Documented(Entry):
+    """An entry that the catalog explains: its formula and where it comes from."""
+
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    use_when: ClassVar[str] = ""
+
+
+Temperature = Annotated[float, Field(gt=0, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+ModulePath = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[\w./:\-]+$")]

@@ -1,0 +1,72 @@
+"""What a user says of a data set when handing it in."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.spec.base import Entry, Name
+
+TaskName = Literal["image_classification", "tabular_classification", "tabular_regression"]
+Format = Literal["auto", "image_folder", "npz", "idx", "csv", "parquet"]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Split(Entry):
+    """How rows are told apart when the upload does not say: a seeded cut, stratified by class."""
+
+    val: float = Field(default=0.1, gt=0, lt=1, description="Share of the rows; cut from train where no val is given.")
+    test: float = Field(default=0.1, gt=0, lt=1, description="Share of the rows; cut from train where no test is given.")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    column: ColumnName | None = Field(
+        default=None, description="Tables only: a column that holds `train`, `val` or `test` for each row."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.val + self.test >= 0.95:
+            raise ValueError("val and test together must leave at least 5 % of the rows to train on")
+        return self
+
+
+class ImageOptions(Entry):
+    """How images become one array."""
+
+    size: tuple[Annotated[int, Field(ge=1, le=1024)], Annotated[int, Field(ge=1, le=1024)]] | None = Field(
+        default=None, description="[height, width]. Left out: the images' own size where all agree, else the median."
+    )
+    channels: Literal[1, 3] | None = Field(default=None, description="Left out: 3 where any image has colour, else 1.")
+
+
+class TableOptions(Entry):
+    """How a table becomes rows of features and a target."""
+
+    target: ColumnName | None = Field(default=None, description="The column to predict. Left out: the last one.")
+    header: Literal["auto", "yes", "no"] = Field(
+        default="auto", description="Whether the first line of a CSV names the columns; columns are c0, c1 ... if not."
+    )
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1, description="Left out: found by looking.")
+    categorical: list[ColumnName] = Field(default=[], description="Columns to read as categories though they look numeric.")
+    ignore: list[ColumnName] = Field(default=[], description="Columns to leave out.")
+    missing: list[Annotated[str, Field(max_length=50)]] = Field(
+        default=["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], description="Cells that mean that nothing is known."
+    )
+
+
+class DatasetSpec(Entry):
+    """The body of `POST /datasets` but for its name and its upload."""
+
+    task: TaskName
+    format: Format = Field(default="auto", description="`auto` decides by the content of the file.")
+    split: Split = Split()
+    image: ImageOptions = ImageOptions()
+    table: TableOptions = TableOptions()
+    classes: list[Name] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=100_000,
+        description="Class names in the order of the teacher's outputs. Left out: folder names or values, sorted; "
+        "numbers by value.",
+    )
+    max_bad_share: float = Field(
+        default=0.01, ge=0, le=0.5, description="Rows that cannot be read are left out up to this share of all."
+    )

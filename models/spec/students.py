@@ -1,0 +1,218 @@
+"""The menu of architectures, for students and for teachers alike.
+
+`{"type": "resnet"}` here is `worker/students/resnet.py` there. The shape of the input and the number of outputs come
+from the data set, never from the spec.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.spec.base import Documented, Entry
+
+Width = Annotated[int, Field(ge=1, le=16384)]
+
+
+class Student(Documented):
+    """What all architectures share."""
+
+    #: "image" takes (C, H, W), "table" takes (D,).
+    takes: ClassVar[frozenset[str]] = frozenset({"image"})
+
+
+class MLP(Student):
+    """A plain multi-layer perceptron: linear, ReLU, dropout for each hidden width, then a linear head."""
+
+    type: Literal["mlp"] = "mlp"
+    hidden: list[Width] = Field(default=[256, 128], max_length=32, description="Widths of the hidden layers.")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    batch_norm: bool = False
+
+    paper = "Rumelhart, Hinton, Williams 1986"
+    takes = frozenset({"image", "table"})
+
+
+class ResNet(Student):
+    """The CIFAR family of residual networks: depth 6n+2 with three stages, for small images."""
+
+    type: Literal["resnet"] = "resnet"
+    depth: int = Field(description="6n+2: 8, 14, 20, 32, 44, 56, 110 ...", ge=8, le=1202)
+    width: int = Field(default=1, ge=1, le=32, description="Width multiple: depth 32 with width 4 is resnet32x4.")
+    stem: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Channels of the first convolution; 16 at width 1, else 32 as in the published 8x4 and 32x4.",
+    )
+    shortcut: Literal["A", "B"] = Field(
+        default="B", description="A: zero-padded identity, no parameters. B: 1x1 convolution with batch norm."
+    )
+
+    paper = "He et al. 2016, arXiv:1512.03385, section 4.2"
+
+    @model_validator(mode="after")
+    def _depth_is_on_the_ladder(self) -> Self:
+        if (self.depth - 2) % 6:
+            near = max(8, round((self.depth - 2) / 6) * 6 + 2)
+            raise ValueError(f"depth must be 6n+2 (8, 14, 20, 32, 56, 110 ...), got {self.depth}; the nearest is {near}")
+        return self
+
+
+class WideResNet(Student):
+    """Wide residual networks: depth 6n+4 and a widening factor, pre-activation blocks."""
+
+    type: Literal["wide_resnet"] = "wide_resnet"
+    depth: int = Field(description="6n+4: 10, 16, 22, 28, 40", ge=10, le=400)
+    width: int = Field(default=1, ge=1, le=32, description="Widening factor: 40 and 2 is WRN-40-2.")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    paper = "Zagoruyko, Komodakis 2016, arXiv:1605.07146"
+
+    @model_validator(mode="after")
+    def _depth_is_on_the_ladder(self) -> Self:
+        if (self.depth - 4) % 6:
+            near = max(10, round((self.depth - 4) / 6) * 6 + 4)
+            raise ValueError(f"depth must be 6n+4 (10, 16, 22, 28, 40 ...), got {self.depth}; the nearest is {near}")
+        return self
+
+
+class VGG(Student):
+    """VGG with batch norm for small images: 3x3 convolutions, global pooling, one linear head."""
+
+    type: Literal["vgg"] = "vgg"
+    depth: Literal[8, 11, 13, 16, 19] = Field(description="8 is the small one of the distillation papers.")
+
+    paper = "Simonyan, Zisserman 2015, arXiv:1409.1556"
+
+
+class MobileNetV2(Student):
+    """MobileNetV2 in its small-image form: stride 1 in the first stages."""
+
+    type: Literal["mobilenetv2"] = "mobilenetv2"
+    width: float = Field(default=0.5, gt=0, le=4, description="Width multiple; 0.5 is the one of the papers.")
+
+    paper = "Sandler et al. 2018, arXiv:1801.04381"
+
+
+class ShuffleNetV2(Student):
+    """ShuffleNetV2 in its small-image form."""
+
+    type: Literal["shufflenetv2"] = "shufflenetv2"
+    size: Literal["0.5", "1.0", "1.5", "2.0"] = "1.0"
+
+    paper = "Ma et al. 2018, arXiv:1807.11164"
+
+
+TimmKwarg = bool | int | float | str | None | list[int] | list[float]
+
+
+class Timm(Student):
+    """Any architecture of the timm library, by name, without its weights."""
+
+    type: Literal["timm"] = "timm"
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9_]+$", description="As timm.list_models() says it.")
+    kwargs: dict[str, TimmKwarg] = Field(
+        default={}, max_length=32, description="Passed to timm.create_model. Classes and channels come from the data."
+    )
+
+    paper = "Wightman 2019, PyTorch Image Models"
+
+    @model_validator(mode="after")
+    def _kwargs_are_harmless(self) -> Self:
+        reserved = {
+            "num_classes", "in_chans", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay",
+            "cache_dir", "scriptable", "exportable", "no_jit", "features_only", "out_indices",
+        }  # fmt: skip
+        if found := sorted(reserved & set(self.kwargs)):
+            raise ValueError(f"kwargs must not name {', '.join(found)}: the service sets these")
+        return self
+
+
+class Conv(Entry):
+    """A 2d convolution."""
+
+    type: Literal["conv"] = "conv"
+    out: Width
+    kernel: int = Field(default=3, ge=1, le=31)
+    stride: int = Field(default=1, ge=1, le=16)
+    padding: int | None = Field(default=None, ge=0, le=31, description="kernel // 2 where left out.")
+    groups: int = Field(default=1, ge=1, le=16384)
+    bias: bool = True
+
+
+class Linear(Entry):
+    """A linear layer on flattened input."""
+
+    type: Literal["linear"] = "linear"
+    out: Width
+    bias: bool = True
+
+
+class BatchNorm(Entry):
+    """Batch normalisation over channels or features."""
+
+    type: Literal["batch_norm"] = "batch_norm"
+
+
+class Activation(Entry):
+    """A nonlinearity."""
+
+    type: Literal["relu", "gelu", "silu", "tanh", "leaky_relu", "hardswish"]
+
+
+class Pool(Entry):
+    """Max or average pooling."""
+
+    type: Literal["max_pool", "avg_pool"]
+    kernel: int = Field(default=2, ge=1, le=64)
+    stride: int | None = Field(default=None, ge=1, le=64, description="The kernel where left out.")
+
+
+class GlobalPool(Entry):
+    """The mean over height and width."""
+
+    type: Literal["global_pool"] = "global_pool"
+
+
+class Flatten(Entry):
+    """(N, C, H, W) to (N, C * H * W)."""
+
+    type: Literal["flatten"] = "flatten"
+
+
+class Dropout(Entry):
+    """Dropout."""
+
+    type: Literal["dropout"] = "dropout"
+    p: float = Field(default=0.5, ge=0, lt=1)
+
+
+Layer = Annotated[
+    Conv | Linear | BatchNorm | Activation | Pool | GlobalPool | Flatten | Dropout, Field(discriminator="type")
+]
+
+
+class Layers(Student):
+    """A declared list of layers, in order; the linear head onto the classes is added at the end."""
+
+    type: Literal["layers"] = "layers"
+    layers: list[Layer] = Field(min_length=1, max_length=200)
+
+    takes = frozenset({"image", "table"})
+
+
+Architecture = Annotated[
+    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers,
+    Field(discriminator="type"),
+]
+
+
+class Onnx(Documented):
+    """A teacher that comes as an ONNX graph of any make."""
+
+    type: Literal["onnx"] = "onnx"
+
+
+def config(architecture: Student) -> dict[str, Any]:
+    """The keyword arguments of the family's `build`: every field but `type`."""
+    return architecture.model_dump(exclude={"type"})

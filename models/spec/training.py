@@ -1,0 +1,133 @@
+"""How the student is trained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.spec.base import Documented, Entry
+
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+
+
+class SGD(Documented):
+    """Stochastic gradient descent with momentum."""
+
+    type: Literal["sgd"] = "sgd"
+    lr: LearningRate = 0.05
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(default=5e-4, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; set momentum, or nesterov to false")
+        return self
+
+
+class Adam(Documented):
+    """Adam, with L2 regularisation in the gradient."""
+
+    type: Literal["adam"] = "adam"
+    lr: LearningRate = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+
+    paper = "Kingma, Ba 2015, arXiv:1412.6980"
+
+
+class AdamW(Documented):
+    """Adam with decoupled weight decay."""
+
+    type: Literal["adamw"] = "adamw"
+    lr: LearningRate = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+
+    paper = "Loshchilov, Hutter 2019, arXiv:1711.05101"
+
+
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="type")]
+
+
+class _Warm(Documented):
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="The rate climbs linearly from near 0 over these.")
+
+
+class Constant(_Warm):
+    """One learning rate throughout."""
+
+    type: Literal["constant"] = "constant"
+
+
+class Cosine(_Warm):
+    """Half a cosine from the learning rate down to `final` times it, stepped every batch."""
+
+    type: Literal["cosine"] = "cosine"
+    final: float = Field(default=0.0, ge=0, le=1, description="Share of the learning rate that is left at the end.")
+
+    paper = "Loshchilov, Hutter 2017, arXiv:1608.03983, without restarts"
+
+
+class Step(_Warm):
+    """The learning rate is multiplied by `gamma` at each milestone."""
+
+    type: Literal["step"] = "step"
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[0.625, 0.75, 0.875], min_length=1, max_length=50, description="Shares of the whole run, ascending."
+    )
+    gamma: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError("milestones must ascend, each once")
+        return self
+
+
+Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="type")]
+
+
+class Augment(Entry):
+    """Random changes of training images: a pure function of (seed, epoch, sample id)."""
+
+    crop: int = Field(default=0, ge=0, le=64, description="Zero-pad by so many pixels, cut at a random place. 0: none.")
+    flip: bool = Field(default=False, description="Mirror half of the images. Not for digits or letters.")
+
+
+class EarlyStopping(Entry):
+    """Stop when the validation metric has not improved for `patience` epochs."""
+
+    patience: int = Field(ge=1, le=10_000)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class Train(Entry):
+    """The training loop."""
+
+    epochs: int = Field(default=30, ge=1, le=10_000)
+    batch_size: int = Field(default=128, ge=1, le=65_536)
+    accumulate: int = Field(default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step.")
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Cosine()
+    clip_norm: float | None = Field(default=None, gt=0, le=1e6, description="Gradients are scaled down to this norm.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Decay of an averaged copy of the student, which is then the one evaluated."
+    )
+    early_stopping: EarlyStopping | None = None
+    augment: Literal["auto", "none"] | Augment = Field(
+        default="auto", description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none."
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        default="auto", description="`auto`: bf16 where the device computes in it, else float32."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    select: Literal["best", "last"] = Field(
+        default="best", description="Which epoch's student is handed out: the best on the validation split, or the last."
+    )
+    control: bool = Field(
+        default=True, description="Also train the same student without a teacher, for an honest comparison."
+    )

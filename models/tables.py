@@ -1,0 +1,201 @@
+"""The tables. Times are the database's own clock (`now()`), ids are prefixed and unguessable (`core.ids`)."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from models.status import CheckStatus, Desired, JobStatus
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    """Holds the metadata; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSONB, list[Json]: JSONB, str: String}
+
+
+def _created_at() -> Mapped[datetime]:
+    return mapped_column(server_default=func.now())
+
+
+class Upload(Base):
+    """Bytes that a user handed in. Equal bytes share one stored object, named by their hash."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    filename: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    storage_key: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = _created_at()
+
+
+class _Checked:
+    """A thing that a worker checks and converts once: the lease says which worker is at it."""
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    status: Mapped[CheckStatus] = mapped_column(String(16), default=CheckStatus.CHECKING)
+    #: {"checks": [{id, result, detail}], ...figures for the user}
+    report: Mapped[Json] = mapped_column(default=dict)
+    #: The canonical record: models.canonical.TeacherMeta or DatasetMeta.
+    meta: Mapped[Json | None]
+    storage_key: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    #: The user's words: models.spec.teachers.TeacherSpec or models.spec.data.DatasetSpec.
+    spec: Mapped[Json]
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _created_at()
+    checked_at: Mapped[datetime | None]
+
+
+class Teacher(_Checked, Base):
+    """A teacher: an upload, its architecture, the verdict on it."""
+
+    __tablename__ = "teachers"
+
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
+
+    __table_args__ = (Index("ix_teachers_created_at_id", "created_at", "id"),)
+
+
+class Dataset(_Checked, Base):
+    """A data set: an upload, its task and options, the verdict on it."""
+
+    __tablename__ = "datasets"
+
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
+
+    __table_args__ = (Index("ix_datasets_created_at_id", "created_at", "id"),)
+
+
+class Job(Base):
+    """A job. Written by `core.jobs` alone."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[Json] = mapped_column(default=dict)
+    spec: Mapped[Json]
+    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
+
+    status: Mapped[JobStatus] = mapped_column(String(16), default=JobStatus.QUEUED)
+    phase: Mapped[str | None] = mapped_column(String(16))
+    desired: Mapped[Desired] = mapped_column(String(16), default=Desired.RUN)
+    progress: Mapped[Json] = mapped_column(default=dict)
+    error: Mapped[Json | None]
+    result: Mapped[Json | None]
+    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+
+    #: Counted when a claim is made, so that a job which always kills its worker ends.
+    attempt: Mapped[int] = mapped_column(default=0)
+    #: Attempts that ended by no fault of the job (a drained worker); they do not count against max_attempts.
+    attempts_forgiven: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int] = mapped_column(default=3)
+    lease_token: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    #: Seconds of running over the attempts that have ended.
+    ran_s: Mapped[float] = mapped_column(Float, default=0.0)
+    #: Number of the last event; the next is one more.
+    event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    #: Grows with each change: the ETag.
+    version: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    created_at: Mapped[datetime] = _created_at()
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index("ix_jobs_status_created_at_id", "status", "created_at", "id"),
+        Index("ix_jobs_labels", "labels", postgresql_using="gin"),
+        Index("ix_jobs_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index(
+            "ix_jobs_leased",
+            "lease_expires_at",
+            postgresql_where=text("status IN ('running', 'pausing', 'cancelling')"),
+        ),
+    )
+
+
+class Attempt(Base):
+    """One run of a job by one worker."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str] = mapped_column(Text)
+    lease_token: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    #: succeeded, failed, cancelled, paused, drained, lost
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    exit_code: Mapped[int | None]
+    error: Mapped[Json | None]
+    #: The tail of the child's output.
+    log: Mapped[str] = mapped_column(Text, default="")
+
+
+class Event(Base):
+    """One line of a job's history: numbered from 1 without gaps."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    attempt: Mapped[int] = mapped_column(Integer)
+    #: queued, started, phase, progress, metrics, warning, notice, requeued, succeeded, failed, cancelled ...
+    type: Mapped[str] = mapped_column(String(32))
+    data: Mapped[Json] = mapped_column(default=dict)
+
+    __table_args__ = (Index("ix_events_job_id_type_seq", "job_id", "type", "seq"),)
+
+
+class Artifact(Base):
+    """A file that a job made; rows appear in the transaction that ends the job."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    storage_key: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str]
+    created_at: Mapped[datetime] = _created_at()
+
+
+class IdempotencyKey(Base):
+    """The answer that a POST with an Idempotency-Key once got, stored in the transaction that made it."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    #: The id of the thing that was made.
+    made: Mapped[str]
+    created_at: Mapped[datetime] = _created_at()

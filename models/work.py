@@ -1,0 +1,66 @@
+"""The order for one attempt: what the supervisor writes into a work folder as `job.json` and the engine reads.
+
+    WORKDIR/job.json              this record
+    WORKDIR/teacher.safetensors   or teacher.onnx
+    WORKDIR/data.safetensors      see models.canonical
+    WORKDIR/events.jsonl          written by the engine: one {"type", "data"} a line
+    WORKDIR/checkpoints/          written by the engine: enough to go on from the step that each names
+    WORKDIR/out/                  written by the engine: student.pth, student.py, report.json, manifest.json
+    WORKDIR/error.json            written by the engine where it fails: core.errors.JobFailure.as_dict()
+    WORKDIR/log.txt               the engine's output, as the supervisor caught it
+"""
+
+from enum import IntEnum
+
+from models.canonical import DatasetMeta, Record, TeacherMeta
+from models.spec.job import JobSpec
+
+
+class Exit(IntEnum):
+    """Exit codes of the engine. Anything else is a crash; a negative one is a signal."""
+
+    DONE = 0
+    FAILED = 3  # error.json says why
+    STOPPED = 4  # asked to by SIGTERM: a checkpoint was written, out/ holds the student so far
+
+
+class WorkOrder(Record):
+    """Everything that the engine needs to know beside the files."""
+
+    job_id: str
+    attempt: int
+    spec: JobSpec
+    teacher: TeacherMeta
+    teacher_sha256: str
+    dataset: DatasetMeta
+    dataset_sha256: str
+    #: "cpu" or "cuda"; which GPU is said by CUDA_VISIBLE_DEVICES.
+    device: str = "cpu"
+    #: CPU threads; 0 leaves it to torch.
+    threads: int = 0
+    #: Seconds of running that are left.
+    max_seconds: float = 86_400.0
+    #: Seconds between checkpoints.
+    checkpoint_s: float = 60.0
+
+
+class IntakeOrder(Record):
+    """What the confined converter is told, as `order.json` beside the file `upload`.
+
+    It answers with out/result.json (IntakeResult) and at most one file beside it.
+    """
+
+    kind: str  # "teacher" or "dataset"
+    spec: dict[str, object]
+    filename: str
+
+
+class IntakeResult(Record):
+    """The converter's verdict."""
+
+    ready: bool
+    #: {"checks": [models.canonical.CheckLine], ...figures for the user}
+    report: dict[str, object]
+    meta: dict[str, object] | None = None
+    #: Name of the canonical file in out/.
+    file: str | None = None
