@@ -1,23 +1,23 @@
 """The error tree. Each error has a stable code, an HTTP status, a sentence that names the field and the remedy.
 
-    DistilleryError
-    |-- RequestError                  answered to the caller as problem+json
-    |   |-- Malformed        400      the request itself cannot be read
-    |   |-- DigestMismatch   400      the body is not what its digest says
-    |   |-- NotFound         404
-    |   |-- Conflict         409      the thing is in a state that does not allow this
-    |   |-- PreconditionFailed 412
-    |   |-- TooLarge         413
-    |   |-- RangeNotSatisfiable 416
-    |   |-- Invalid          422      a field has a value that cannot work
-    |   `-- Unavailable      503      a part of the service is down; try again
-    |-- Rejected                      an upload failed a check: the verdict of a teacher or a data set
-    `-- JobFailure                    stored in `job.error`; `failure` says who can do something about it
-        |-- UserInput                 the files: a weak teacher, labels that do not fit
-        |-- UserConfig                the spec: a learning rate that diverges, a batch that does not fit in memory
-        |-- Infra                     the machine: tried again by itself
-        |-- Deadline                  limits.max_seconds reached
-        `-- Internal                  ours
+DistilleryError
+|-- RequestError                  answered to the caller as problem+json
+|   |-- Malformed        400      the request itself cannot be read
+|   |-- DigestMismatch   400      the body is not what its digest says
+|   |-- NotFound         404
+|   |-- Conflict         409      the thing is in a state that does not allow this
+|   |-- PreconditionFailed 412
+|   |-- TooLarge         413
+|   |-- RangeNotSatisfiable 416
+|   |-- Invalid          422      a field has a value that cannot work
+|   `-- Unavailable      503      a part of the service is down; try again
+|-- Rejected                      an upload failed a check: the verdict of a teacher or a data set
+`-- JobFailure                    stored in `job.error`; `failure` says who can do something about it
+    |-- UserInput                 the files: a weak teacher, labels that do not fit
+    |-- UserConfig                the spec: a learning rate that diverges, a batch that does not fit in memory
+    |-- Infra                     the machine: tried again by itself
+    |-- Deadline                  limits.max_seconds reached
+    `-- Internal                  ours
 """
 
 from dataclasses import dataclass

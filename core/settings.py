@@ -15,12 +15,15 @@ class Settings(BaseSettings):
     database_url: str = Field(default="", description="postgresql+psycopg://... Empty: the embedded server.")
     redis_url: str = Field(default="", description="redis://... or unix://... Empty: the embedded server.")
     storage_url: str = Field(default="", description="file:///path or s3://bucket/prefix. Empty: a folder in data_dir.")
-    data_dir: Path = Field(default=Path("var"), description="Holds the embedded servers, files, work folders and locks.")
+    data_dir: Path = Field(
+        default=Path("var"), description="Holds the embedded servers, files, work folders and locks."
+    )
 
     host: str = Field(default="127.0.0.1", description="Where the API listens.")
     port: int = Field(default=0, ge=0, le=65535, description="0: a free port is chosen and printed.")
     behind_proxy: bool = Field(
-        default=False, description="Allows a host beyond loopback: only where a container's network or a proxy guards it."
+        default=False,
+        description="Allows a host beyond loopback: only where a container's network or a proxy guards it.",
     )
 
     max_upload_bytes: int = Field(default=20 * 2**30, ge=1)
@@ -29,7 +32,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)
     watch_s: float = Field(default=0.5, gt=0, description="How often a supervisor looks at its child and its row.")
-    sweep_s: float = Field(default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for.")
+    sweep_s: float = Field(
+        default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for."
+    )
     requeue_s: float = Field(default=15.0, gt=0, description="A job queued for longer gets its message again.")
     cancel_grace_s: float = Field(default=3.0, gt=0, description="Between SIGTERM and SIGKILL to a child.")
 

@@ -1,13 +1,13 @@
 """The order for one attempt: what the supervisor writes into a work folder as `job.json` and the engine reads.
 
-    WORKDIR/job.json              this record
-    WORKDIR/teacher.safetensors   or teacher.onnx
-    WORKDIR/data.safetensors      see models.canonical
-    WORKDIR/events.jsonl          written by the engine: one {"type", "data"} a line
-    WORKDIR/checkpoints/          written by the engine: enough to go on from the step that each names
-    WORKDIR/out/                  written by the engine: student.pth, student.py, report.json, manifest.json
-    WORKDIR/error.json            written by the engine where it fails: core.errors.JobFailure.as_dict()
-    WORKDIR/log.txt               the engine's output, as the supervisor caught it
+WORKDIR/job.json              this record
+WORKDIR/teacher.safetensors   or teacher.onnx
+WORKDIR/data.safetensors      see models.canonical
+WORKDIR/events.jsonl          written by the engine: one {"type", "data"} a line
+WORKDIR/checkpoints/          written by the engine: enough to go on from the step that each names
+WORKDIR/out/                  written by the engine: student.pth, student.py, report.json, manifest.json
+WORKDIR/error.json            written by the engine where it fails: core.errors.JobFailure.as_dict()
+WORKDIR/log.txt               the engine's output, as the supervisor caught it
 """
 
 from enum import IntEnum

@@ -15,7 +15,9 @@ class Split(Entry):
     """How rows are told apart when the upload does not say: a seeded cut, stratified by class."""
 
     val: float = Field(default=0.1, gt=0, lt=1, description="Share of the rows; cut from train where no val is given.")
-    test: float = Field(default=0.1, gt=0, lt=1, description="Share of the rows; cut from train where no test is given.")
+    test: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of the rows; cut from train where no test is given."
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     column: ColumnName | None = Field(
         default=None, description="Tables only: a column that holds `train`, `val` or `test` for each row."
@@ -45,10 +47,13 @@ class TableOptions(Entry):
         default="auto", description="Whether the first line of a CSV names the columns; columns are c0, c1 ... if not."
     )
     delimiter: str | None = Field(default=None, min_length=1, max_length=1, description="Left out: found by looking.")
-    categorical: list[ColumnName] = Field(default=[], description="Columns to read as categories though they look numeric.")
+    categorical: list[ColumnName] = Field(
+        default=[], description="Columns to read as categories though they look numeric."
+    )
     ignore: list[ColumnName] = Field(default=[], description="Columns to leave out.")
     missing: list[Annotated[str, Field(max_length=50)]] = Field(
-        default=["", "?", "NA", "N/A", "NaN", "nan", "null", "None"], description="Cells that mean that nothing is known."
+        default=["", "?", "NA", "N/A", "NaN", "nan", "null", "None"],
+        description="Cells that mean that nothing is known.",
     )
 
 

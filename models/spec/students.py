@@ -54,7 +54,9 @@ class ResNet(Student):
     def _depth_is_on_the_ladder(self) -> Self:
         if (self.depth - 2) % 6:
             near = max(8, round((self.depth - 2) / 6) * 6 + 2)
-            raise ValueError(f"depth must be 6n+2 (8, 14, 20, 32, 56, 110 ...), got {self.depth}; the nearest is {near}")
+            raise ValueError(
+                f"depth must be 6n+2 (8, 14, 20, 32, 56, 110 ...), got {self.depth}; the nearest is {near}"
+            )
         return self
 
 
@@ -110,7 +112,9 @@ class Timm(Student):
     """Any architecture of the timm library, by name, without its weights."""
 
     type: Literal["timm"] = "timm"
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9_]+$", description="As timm.list_models() says it.")
+    name: str = Field(
+        min_length=1, max_length=100, pattern=r"^[a-z0-9_]+$", description="As timm.list_models() says it."
+    )
     kwargs: dict[str, TimmKwarg] = Field(
         default={}, max_length=32, description="Passed to timm.create_model. Classes and channels come from the data."
     )

@@ -23,7 +23,9 @@ class TeacherInput(Entry):
     are in the units of the range. `dataset` means the mean and deviation of the job's training split.
     """
 
-    preset: Literal["dataset", "none", "imagenet", "cifar10", "cifar100", "cifar", "mnist", "fashion_mnist", "half", "timm"] = Field(
+    preset: Literal[
+        "dataset", "none", "imagenet", "cifar10", "cifar100", "cifar", "mnist", "fashion_mnist", "half", "timm"
+    ] = Field(
         default="dataset",
         description="`none`: range [0, 1] as it is. `half`: mean and std 0.5. `timm`: the named model's own.",
     )
@@ -50,10 +52,14 @@ class TeacherSpec(Entry):
         default=None, max_length=100_000, description="Class names in the order of the outputs, if you know them."
     )
     accuracy: float | None = Field(
-        default=None, gt=0, le=1, description="The accuracy you measured; a job whose data gives far less will stop early."
+        default=None,
+        gt=0,
+        le=1,
+        description="The accuracy you measured; a job whose data gives far less will stop early.",
     )
     outputs: Literal["auto", "logits", "probabilities", "values"] = Field(
-        default="auto", description="What the last layer gives. `auto`: an ONNX graph that ends in softmax is recognised."
+        default="auto",
+        description="What the last layer gives. `auto`: an ONNX graph that ends in softmax is recognised.",
     )
 
 

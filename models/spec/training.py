@@ -53,7 +53,9 @@ Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="type")]
 
 
 class _Warm(Documented):
-    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="The rate climbs linearly from near 0 over these.")
+    warmup_epochs: float = Field(
+        default=0.0, ge=0, le=1000, description="The rate climbs linearly from near 0 over these."
+    )
 
 
 class Constant(_Warm):
@@ -115,18 +117,23 @@ class Train(Entry):
     clip_norm: float | None = Field(default=None, gt=0, le=1e6, description="Gradients are scaled down to this norm.")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema: float | None = Field(
-        default=None, gt=0, lt=1, description="Decay of an averaged copy of the student, which is then the one evaluated."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Decay of an averaged copy of the student, which is then the one evaluated.",
     )
     early_stopping: EarlyStopping | None = None
     augment: Literal["auto", "none"] | Augment = Field(
-        default="auto", description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none."
+        default="auto",
+        description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="`auto`: bf16 where the device computes in it, else float32."
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
     select: Literal["best", "last"] = Field(
-        default="best", description="Which epoch's student is handed out: the best on the validation split, or the last."
+        default="best",
+        description="Which epoch's student is handed out: the best on the validation split, or the last.",
     )
     control: bool = Field(
         default=True, description="Also train the same student without a teacher, for an honest comparison."
