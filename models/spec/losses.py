@@ -38,6 +38,10 @@ class LossTerm(Documented):
     hard_beside: ClassVar[float] = 1.0
     #: True where the term reads intermediate features, so that taps must exist.
     needs_taps: ClassVar[bool] = False
+    #: True where the term reads what goes into the last linear layer, so that the network must say what that is.
+    needs_embedding: ClassVar[bool] = False
+    #: True where the term compares outputs one by one, so that the teacher must have those of the data set.
+    same_outputs: ClassVar[bool] = False
 
 
 def _temperature(default: float) -> Any:
@@ -59,6 +63,7 @@ class SoftCrossEntropy(LossTerm):
     paper = "Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2"
     use_when = "You want the form of the original paper; its gradient is the same as that of kd."
     hard_beside = 0.1
+    same_outputs = True
 
 
 class KD(LossTerm):
@@ -72,6 +77,7 @@ class KD(LossTerm):
     paper = "Hinton, Vinyals, Dean 2015, arXiv:1503.02531"
     use_when = "The first thing to try for any classifier whose teacher has the same classes."
     hard_beside = 0.1
+    same_outputs = True
 
 
 class LogitsMSE(LossTerm):
@@ -84,6 +90,7 @@ class LogitsMSE(LossTerm):
     use_when = "Regression, or a teacher whose logits are well calibrated and should be copied whole."
     tasks = EVERY_TASK
     hard_beside = 0.1
+    same_outputs = True
 
 
 class Hint(LossTerm):
@@ -108,6 +115,7 @@ class Similarity(LossTerm):
     paper = "In the form of Passalis, Tefas 2018, arXiv:1803.10837 (cosine kernel), compared by squared error"
     use_when = "Teacher and student differ in width or classes: only relations between samples are matched."
     tasks = EVERY_TASK
+    needs_embedding = True
 
 
 class Distance(LossTerm):
@@ -119,6 +127,7 @@ class Distance(LossTerm):
     paper = "Park et al. 2019, RKD, arXiv:1904.05068, equation 4 (mu-normalised distance), with squared error"
     use_when = "As similarity, where lengths carry meaning as well as directions."
     tasks = EVERY_TASK
+    needs_embedding = True
 
 
 Loss = Annotated[
