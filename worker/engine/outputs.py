@@ -5,6 +5,7 @@ Shapes: N is images, rows, tokens, pixels ...; C classes (or values of a regress
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +34,30 @@ class Batch:
     ids: Tensor
     weight: Tensor | None = None
     progress: float = 0.0
+
+    def mean(self, value_N: Tensor) -> Tensor:
+        """The mean over samples, each by its weight; 0 where all weights are 0."""
+        if self.weight is None:
+            return value_N.mean()
+        weight_N = self.weight.to(value_N.dtype)
+        return (value_N * weight_N).sum() / _divisor(weight_N.sum())
+
+    def mean_of_pairs(self, value_NN: Tensor) -> Tensor:
+        """The mean over ordered pairs of two different samples, each by the product of their weights.
+
+        0 where there is no pair: in a batch of one, or with all weights but one at 0.
+        """
+        weight_NN = 1 - torch.eye(value_NN.shape[0], dtype=value_NN.dtype, device=value_NN.device)
+        if self.weight is not None:
+            weight_N = self.weight.to(value_NN.dtype)
+            weight_NN = weight_NN * weight_N[:, None] * weight_N[None, :]
+        return (value_NN * weight_NN).sum() / _divisor(weight_NN.sum())
+
+
+def full(x: Tensor) -> Tensor:
+    """The tensor in float32, or as it is where it is wider: losses compute no sum and no exponential in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _divisor(total: Tensor) -> Tensor:
+    return torch.where(total > 0, total, torch.ones_like(total))
