@@ -8,6 +8,24 @@ from models.spec.base import Entry, Name
 
 TaskName = Literal["image_classification", "tabular_classification", "tabular_regression"]
 Format = Literal["auto", "image_folder", "npz", "idx", "csv", "parquet"]
+
+#: What each task is, for the catalog.
+TASKS: dict[TaskName, str] = {
+    "image_classification": "One class for each image; scored by accuracy.",
+    "tabular_classification": "One class for each row of a table; scored by accuracy.",
+    "tabular_regression": "One number for each row of a table; scored by its error.",
+}
+
+#: What an upload of each format holds, for the catalog.
+FORMATS: dict[Format, str] = {
+    "auto": "One of the others, told by the content of the file.",
+    "image_folder": "A zip or tar with one folder of images for each class, with or without train, val and test above.",
+    "npz": "A NumPy archive of arrays: images or rows, and their labels.",
+    "idx": "A zip or tar of the *-ubyte files of the MNIST family, gzipped or not.",
+    "csv": "A table as text, a column of which is the target.",
+    "parquet": "A table in Apache Parquet, a column of which is the target.",
+}
+
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -12,6 +12,15 @@ from models.spec.teachers import Teacher
 from models.spec.training import Train
 
 
+Export = Literal["pth"]
+
+#: What each export hands out, for the catalog.
+EXPORTS: dict[Export, str] = {
+    "pth": "student.pth: a plain state_dict that torch.load(weights_only=True) opens, with student.py beside it where "
+    "the architecture is of this service.",
+}
+
+
 class Limits(Entry):
     """When to give up."""
 
@@ -42,7 +51,7 @@ class JobSpec(Entry):
         description="Weight of the ordinary label loss. Left out: 0.1 beside a response loss, 1.0 otherwise.",
     )
     train: Train = Train()
-    export: list[Literal["pth"]] = Field(default=["pth"], min_length=1, max_length=8)
+    export: list[Export] = Field(default=["pth"], min_length=1, max_length=8)
     limits: Limits = Limits()
     allow_weak_teacher: bool = Field(
         default=False, description="Train even where the teacher scores at or near chance on the validation split."
