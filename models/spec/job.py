@@ -11,7 +11,6 @@ from models.spec.students import Architecture
 from models.spec.teachers import Teacher
 from models.spec.training import Train
 
-
 Export = Literal["pth"]
 
 #: What each export hands out, for the catalog.
