@@ -1,9 +1,10 @@
 """The tables. Times are the database's own clock (`now()`), ids are prefixed and unguessable (`core.ids`)."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Text, func, text
+from sqlalchemy import BigInteger, DateTime, Enum, Float, ForeignKey, Index, Integer, MetaData, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -26,10 +27,16 @@ class Base(DeclarativeBase):
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: DateTime(timezone=True),
-        Json: JSONB,
-        list[Json]: JSONB,
+        # None is SQL's NULL, not JSON's.
+        Json: JSONB(none_as_null=True),
+        list[Json]: JSONB(none_as_null=True),
         str: String,
     }
+
+
+def _word(of: type[StrEnum]) -> Enum:
+    """A column of one of our words: text in the database, the enum's member in Python."""
+    return Enum(of, native_enum=False, length=16, values_callable=lambda words: [word.value for word in words])
 
 
 def _created_at() -> Mapped[datetime]:
@@ -54,7 +61,7 @@ class _Checked:
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    status: Mapped[CheckStatus] = mapped_column(String(16), default=CheckStatus.CHECKING)
+    status: Mapped[CheckStatus] = mapped_column(_word(CheckStatus), default=CheckStatus.CHECKING)
     #: {"checks": [{id, result, detail}], ...figures for the user}
     report: Mapped[Json] = mapped_column(default=dict)
     #: The canonical record: models.canonical.TeacherMeta or DatasetMeta.
@@ -103,13 +110,15 @@ class Job(Base):
     teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
 
-    status: Mapped[JobStatus] = mapped_column(String(16), default=JobStatus.QUEUED)
+    status: Mapped[JobStatus] = mapped_column(_word(JobStatus), default=JobStatus.QUEUED)
     phase: Mapped[str | None] = mapped_column(String(16))
-    desired: Mapped[Desired] = mapped_column(String(16), default=Desired.RUN)
+    desired: Mapped[Desired] = mapped_column(_word(Desired), default=Desired.RUN)
     progress: Mapped[Json] = mapped_column(default=dict)
     error: Mapped[Json | None]
     result: Mapped[Json | None]
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    #: "start" or "checkpoint": where a retry goes on from; None where the job is no retry.
+    retry_from: Mapped[str | None] = mapped_column(String(16))
 
     #: Counted when a claim is made, so that a job which always kills its worker ends.
     attempt: Mapped[int] = mapped_column(default=0)
@@ -157,6 +166,9 @@ class Attempt(Base):
     #: succeeded, failed, cancelled, paused, drained, lost
     outcome: Mapped[str | None] = mapped_column(String(16))
     exit_code: Mapped[int | None]
+    #: How many lines of the child's events.jsonl are in `events`: after an answer that was lost, the worker reads here
+    #: where to go on.
+    lines_read: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[Json | None]
     #: The tail of the child's output.
     log: Mapped[str] = mapped_column(Text, default="")

@@ -1,0 +1,45 @@
+"""The migrations lead from nothing to exactly the tables of models.tables, and back."""
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from core import db
+from models.tables import Base
+
+
+def test_the_migrated_database_matches_the_metadata(database: str) -> None:
+    with db.engine().connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_difference_would_be_seen(database: str) -> None:
+    with db.engine().begin() as connection:
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN ran_s"))
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) != []
+
+
+def test_upgrading_twice_changes_nothing(database: str) -> None:
+    db.upgrade()
+    with db.engine().connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    assert found == ScriptDirectory(str(db.MIGRATIONS)).get_heads()
+
+
+def test_an_empty_database_is_upgraded_by_the_command_and_downgraded_again(database: str) -> None:
+    with db.engine().begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    assert db.main(["upgrade"]) == 0
+    assert set(inspect(db.engine()).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+    with db.migrating() as config:
+        command.downgrade(config, "base")
+    db.engine().dispose()
+    assert inspect(db.engine()).get_table_names() == ["alembic_version"]
+
+
+def test_the_command_explains_itself(database: str) -> None:
+    assert db.main(["downgrade"]) == 2
