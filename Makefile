@@ -1,0 +1,45 @@
+# Every command of the project. `make help` prints the targets that carry a `##`.
+
+PY := .venv/bin/python
+INSTALLED := .venv/installed
+# The file holds the folder that it was made for: a .venv that came along with a copy is made anew.
+MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check accept accept-tabular clean moved
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED) ## See it work: a teacher, a job, a student, over HTTP, in about three minutes
+	@$(PY) -m scripts.demo
+
+up: $(INSTALLED) ## Run the service here until Ctrl-C; its data stays in var/
+	@$(PY) -m scripts.up
+
+test: $(INSTALLED) ## Run the tests
+	$(PY) -m pytest
+
+check: $(INSTALLED) ## Lint, formatting, types, import rules, Dockerfile, compose file, shell scripts
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_logo=True))'
+	.venv/bin/shellcheck scripts/*.sh .ci/run
+	.venv/bin/hadolint Dockerfile
+	POSTGRES_PASSWORD=x .venv/bin/docker-compose --profile '*' config --quiet
+
+accept: $(INSTALLED) ## Prove the main job on Fashion-MNIST with real processes (up to 30 minutes)
+	@$(PY) -m scripts.accept
+
+accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
+	@$(PY) -m scripts.accept_tabular
+
+clean: ## Remove .venv and the caches; the data in var/ stays
+	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/venv.sh $(MOVED)
+	@scripts/venv.sh
+
+moved:
