@@ -55,7 +55,7 @@ class Batch:
 
 
 def full(x: Tensor) -> Tensor:
-    """The tensor in float32, or as it is where it is wider: losses compute no sum and no exponential in half precision."""
+    """The tensor in float32 or wider: no loss takes a sum or an exponential in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,7 +1,8 @@
-"""What every loss term is to the loop: a module that compares two `Outputs`, and a few words on what it needs.
+"""What every loss term is to the loop: a module that compares two `Outputs`, and a few words on its arithmetic.
 
 A term is built from the outputs of one dry batch, so that a projector gets its shapes from the networks themselves.
-Its parameters are trained with the student and kept in checkpoints, but never handed out with the student.
+Its parameters are trained with the student and kept in checkpoints, but never handed out with the student. What a term
+reads (taps, embeddings) is said on the menu, models.spec.losses, where a server without torch can see it.
 """
 
 from typing import ClassVar
@@ -14,8 +15,6 @@ from worker.engine.outputs import Batch, Outputs
 class Term(nn.Module):
     """One term of a job's loss. `forward` gives a scalar of at least float32, before the term's weight."""
 
-    #: True where the term reads `Outputs.embedding` of both networks.
-    needs_embedding: ClassVar[bool] = False
     #: How many samples a batch must have for the term to say anything. A smaller batch is worth 0.
     min_batch: ClassVar[int] = 1
     #: True where the term is a mean over samples, so that a batch and the same batch twice give the same value.

@@ -18,8 +18,7 @@ _TINY = 1e-12
 class Distance(Term):
     """(d_s^ij / mean d_s - d_t^ij / mean d_t)^2, averaged over pairs of different samples."""
 
-    needs_embedding = True
-    min_batch = 2
+    min_batch = 3  # the one distance between two samples is its own mean, whatever it is
     per_sample = False
 
     def __init__(self, _spec: menu.Distance, _student: Outputs, _teacher: Outputs) -> None:

@@ -18,7 +18,6 @@ _TINY = 1e-12
 class Similarity(Term):
     """(cos_s^ij - cos_t^ij)^2, averaged over pairs of different samples."""
 
-    needs_embedding = True
     min_batch = 2
     per_sample = False
 
@@ -39,4 +38,4 @@ def _cosines(e_ND: Tensor) -> Tensor:
     # A plain x / max(|x|, eps) would send a zero vector a gradient of 1 / eps.
     inverse_N1 = (length_N1 > _TINY).to(e_ND.dtype) / length_N1.clamp_min(_TINY)
     unit_ND = e_ND * inverse_N1
-    return unit_ND @ unit_ND.T
+    return torch.mm(unit_ND, unit_ND.T)

@@ -1,0 +1,37 @@
+"""The question that the derivations in this folder answer: arrays in, a value and its gradients out, all float64."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Side:
+    """What one network said: logits (B, C), embedding (B, D), features by tap."""
+
+    logits: Array
+    embedding: Array
+    features: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass
+class Case:
+    """One batch. `weight` (B,) is all ones where samples count alike; `parameters` are those of the loss, by name."""
+
+    spec: Any
+    student: Side
+    teacher: Side
+    weight: Array
+    parameters: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass
+class Answer:
+    """The value, and its derivative by whatever moves: `logits`, `embedding`, `features.NAME`, `parameters.NAME`."""
+
+    value: float
+    gradient: dict[str, Array]
