@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for."
     )
     requeue_s: float = Field(default=15.0, gt=0, description="A job queued for longer gets its message again.")
+    retry_wait_s: float = Field(
+        default=5.0, ge=0, description="A job that the machine failed waits so long, and twice as long each next time."
+    )
     cancel_grace_s: float = Field(default=3.0, gt=0, description="Between SIGTERM and SIGKILL to a child.")
 
     devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")

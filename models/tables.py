@@ -119,6 +119,8 @@ class Job(Base):
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     #: "start" or "checkpoint": where a retry goes on from; None where the job is no retry.
     retry_from: Mapped[str | None] = mapped_column(String(16))
+    #: The last one kept: {"key", "step", "epoch", "attempt" ...}, as the worker words it.
+    checkpoint: Mapped[Json | None]
 
     #: Counted when a claim is made, so that a job which always kills its worker ends.
     attempt: Mapped[int] = mapped_column(default=0)
@@ -160,7 +162,7 @@ class Attempt(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     worker: Mapped[str] = mapped_column(Text)
-    lease_token: Mapped[str]
+    lease_token: Mapped[str] = mapped_column(unique=True)
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
     #: succeeded, failed, cancelled, paused, drained, lost

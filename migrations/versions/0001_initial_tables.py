@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("retry_of", sa.String(), nullable=True),
         sa.Column("retry_from", sa.String(length=16), nullable=True),
+        sa.Column("checkpoint", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("attempts_forgiven", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
@@ -179,6 +180,7 @@ def upgrade() -> None:
         sa.Column("log", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_attempts_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_attempts")),
+        sa.UniqueConstraint("lease_token", name=op.f("uq_attempts_lease_token")),
     )
     op.create_table(
         "events",
