@@ -1,0 +1,33 @@
+"""Looking things up for a route: by an id that the caller gave, or 404 with the place to look."""
+
+import re
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from models.tables import Dataset, Job, Teacher, Upload
+
+_ID = re.compile(r"^[a-z]{3}_[A-Za-z0-9]{1,60}$")
+
+Thing = TypeVar("Thing", Job, Teacher, Dataset, Upload)
+
+_WORDS: dict[type[Job | Teacher | Dataset | Upload], tuple[str, str]] = {
+    Job: ("job", "GET /jobs lists the jobs"),
+    Teacher: ("teacher", "GET /teachers lists the teachers"),
+    Dataset: ("data set", "GET /datasets lists the data sets"),
+    Upload: ("upload", "POST /uploads answers with the id"),
+}
+
+
+def find(session: Session, table: type[Thing], given: str, **options: Any) -> Thing | None:
+    """The row of an id, or None. Text that cannot be an id never reaches the database; `options` as in Session.get."""
+    return session.get(table, given, **options) if _ID.match(given) else None
+
+
+def get(session: Session, table: type[Thing], given: str) -> Thing:
+    """The row of an id; NotFound where there is none."""
+    if row := find(session, table, given):
+        return row
+    word, where = _WORDS[table]
+    raise NotFound(f"There is no {word} `{given[:100]}`; {where}")

@@ -1,0 +1,145 @@
+"""The API's door: `python -m api.main` listens on settings.host and settings.port.
+
+With port 0 the system chooses a free port. The address is logged and written to data_dir/api.url, where whoever started
+the process finds it. Nothing here imports torch.
+"""
+
+import ipaddress
+import logging
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from api import docs, errors
+from api.bell import Bell
+from api.observe import Observed, ObserveMiddleware
+from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
+from api.streams import Pace
+from core.settings import settings
+
+log = logging.getLogger("distillery.api")
+
+
+def create_app(pace: Pace | None = None) -> FastAPI:
+    """The application. `pace` says how often event streams act by themselves."""
+    app = FastAPI(
+        title="Distillery",
+        lifespan=_lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.bell = Bell()
+    app.state.pace = pace or Pace()
+    app.state.observed = Observed()
+    app.add_middleware(ObserveMiddleware, observed=app.state.observed)
+    errors.install(app)
+    for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, health):
+        app.include_router(part.router)
+    docs.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.bell.start()
+    yield
+    await app.state.bell.stop()
+
+
+class _Server(uvicorn.Server):
+    """Publishes its address once it answers, and lets event streams end before it waits for its connections."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, url: str) -> None:
+        super().__init__(config)
+        self._app = app
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say where."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            _publish(self._url)
+            log.info("the API answers; its docs page is %s/docs", self._url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then everything."""
+        self._app.state.bell.close()
+        _unpublish(self._url)
+        await super().shutdown(sockets)
+
+
+def _address_file() -> Path:
+    return settings().data_dir / "api.url"
+
+
+def _publish(url: str) -> None:
+    """Write the address so that a reader sees either all of it or no file."""
+    target = _address_file()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".api.url.")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(url)
+    Path(temporary).replace(target)
+
+
+def _unpublish(url: str) -> None:
+    """Remove the address, unless another process has put its own there."""
+    target = _address_file()
+    if target.exists() and target.read_text() == url:
+        target.unlink()
+
+
+def _refuse_open_host(host: str) -> None:
+    """Without keys, whoever reaches the port may do everything: only this machine may reach it."""
+    if settings().behind_proxy or _is_loopback(host):
+        return
+    raise SystemExit(
+        f"DISTILLERY_HOST={host} would let other machines in, and the service has no keys. Set it to 127.0.0.1, or set "
+        "DISTILLERY_BEHIND_PROXY=true where a proxy or a container's network decides who comes through."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SystemExit(
+            f"cannot listen on {host}:{port}: {error.strerror}. Set DISTILLERY_PORT, or 0 for a free one"
+        ) from None
+
+
+def main() -> int:
+    """Serve until a signal comes."""
+    logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    host = settings().host
+    _refuse_open_host(host)
+    app = create_app()
+    listener = _listen(host, settings().port)
+    port = listener.getsockname()[1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=10)
+    _Server(config, app, url).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Keyset pages: a cursor is the place of the last row that was seen, so that inserts never shift a page."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid
+from models.tables import Dataset, Job, Teacher
+
+Limit = Annotated[int, Query(ge=1, le=200, description="Rows at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, description="`next_cursor` of the page before. Left out: the newest.")
+]
+
+Row = TypeVar("Row", Job, Teacher, Dataset)
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Rows, and where the next page starts; None after the last."""
+
+    rows: Sequence[Row]
+    next_cursor: str | None
+
+
+def page(session: Session, table: type[Row], query: Select[tuple[Row]], limit: int, cursor: str | None) -> Page[Row]:
+    """One page of a query, newest first. Invalid where the cursor is none of ours."""
+    if cursor is not None:
+        query = query.where(tuple_(table.created_at, table.id) < tuple_(*_place(cursor)))
+    query = query.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
+    rows = session.scalars(query).all()
+    more = len(rows) > limit
+    return Page(rows[:limit], _cursor(rows[limit - 1]) if more else None)
+
+
+def _cursor(row: Any) -> str:
+    place = json.dumps([row.created_at.isoformat(), row.id])
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        place = datetime.fromisoformat(at), str(row_id)
+    except (ValueError, TypeError, RecursionError):
+        place = None
+    if place is None or place[0].tzinfo is None or "\x00" in place[1]:
+        raise Invalid.at("?cursor", "Not a cursor of this list; give the `next_cursor` of the page before, or none")
+    return place

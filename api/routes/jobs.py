@@ -1,0 +1,218 @@
+"""Jobs: made of a spec, watched, steered, deleted. Their history is in events.py, their files in artifacts.py."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api import examples, files, submission
+from api.body import JsonRoute, parsed_body
+from api.deps import get
+from api.errors import documented
+from api.fit import Fault
+from api.paging import Cursor, Limit, page
+from api.pointers import pointer_to, problems
+from api.schemas import JobList, JobView, RetryBody, Validation, ValidationProblem
+from api.views import job_view, job_views, with_etag
+from core import db, jobs, queue
+from core.errors import Invalid
+from models.spec.job import JobSpec
+from models.status import JobStatus
+from models.tables import Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+
+_LABEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_./-]{0,62})[:=]([^\x00]{0,200})$")
+
+#: validate_job reads the body by itself, to answer with the faults; the page shows what the body is.
+_SPEC_BODY: dict[str, Any] = {
+    "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}}}}
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Any text of yours: the same key and body give the same job again, so that a POST can be repeated.",
+    ),
+]
+
+
+@router.post(
+    "", status_code=201, operation_id="create_job", summary="Distil a student", responses=documented(400, 409, 413)
+)
+def create_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)],
+    request: Request,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """The job is stored with every default filled in and waits in the queue.
+
+    Only `teacher`, `dataset`, `student` and `loss` are required. Whatever can be known to fail is refused now, with the
+    field named: 422 where the spec must change, 409 (`not_ready`) where the teacher or the data is still being checked.
+    """
+    with db.session() as session:
+        submitted = submission.submit(session, spec, parsed_body(request), idempotency_key)
+        view = job_view(session, submitted.job)
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    else:
+        queue.wake_job(view.id)
+    response.headers["Location"] = f"/jobs/{view.id}"
+    return view
+
+
+@router.post(
+    "/validate",
+    operation_id="validate_job",
+    summary="Check a job without making it",
+    responses=documented(400, 413),
+    openapi_extra={
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}}}}
+    },
+)
+def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> Validation:
+    """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run."""
+    try:
+        spec = JobSpec.model_validate(body)
+    except ValidationError as error:
+        found = problems(error.errors(include_url=False), body, JobSpec)
+        return Validation(
+            valid=False, problems=[_problem(p.pointer, p.message, "invalid") for p in found], resolved=None
+        )
+    with db.session() as session:
+        resolved, faults = submission.checked(session, spec)
+    return Validation(
+        valid=not faults,
+        problems=[_of_fault(fault, body) for fault in faults],
+        resolved=None if faults else resolved.model_dump(mode="json"),
+    )
+
+
+def _of_fault(fault: Fault, body: Any) -> ValidationProblem:
+    return _problem(pointer_to(fault.loc, body), fault.message, fault.code)
+
+
+def _problem(pointer: str, message: str, code: str) -> ValidationProblem:
+    return ValidationProblem(pointer=pointer, message=message, code=code)
+
+
+@router.get("", operation_id="list_jobs", summary="Jobs, newest first", responses=documented())
+def list_jobs(
+    status: Annotated[list[JobStatus] | None, Query(description="Repeat it for any of several.")] = None,
+    label: Annotated[
+        list[str] | None, Query(description="`key:value`; repeat it for jobs that have all of several.")
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> JobList:
+    """A page of jobs; `next_cursor` leads to the next one and is null on the last."""
+    query = select(Job)
+    if status:
+        query = query.where(Job.status.in_(status))
+    if label:
+        query = query.where(Job.labels.contains(_labels(label)))
+    with db.session() as session:
+        found = page(session, Job, query, limit, cursor)
+        return JobList(items=job_views(session, found.rows), next_cursor=found.next_cursor)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    found = [_LABEL.match(label) for label in given]
+    if not all(found):
+        raise Invalid.at("?label", "must be `key:value`, as in ?label=team:vision")
+    return {match[1]: match[2] for match in found if match}
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    summary="One job",
+    response_model=JobView,
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404)},
+)
+def get_job(job_id: str, request: Request) -> Any:
+    """Poll it with If-None-Match: the answer is 304 and empty until something has changed."""
+    with db.session() as session:
+        view = job_view(session, get(session, Job, job_id))
+    return with_etag(request, view)
+
+
+def _steer(job_id: str, wish: Callable[[Session, str], Job]) -> JobView:
+    with db.session() as session:
+        get(session, Job, job_id)
+        job = wish(session, job_id)
+        session.flush()
+        session.refresh(job)
+        return job_view(session, job)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    responses=documented(404, 409),
+)
+def cancel_job(job_id: str) -> JobView:
+    """A queued job is cancelled at once, a running one within seconds. A job that has ended answers 409."""
+    return _steer(job_id, jobs.request_cancel)
+
+
+@router.post(
+    "/{job_id}/pause", status_code=202, operation_id="pause_job", summary="Pause a job", responses=documented(404, 409)
+)
+def pause_job(job_id: str) -> JobView:
+    """The job frees its device and waits until it is resumed."""
+    return _steer(job_id, jobs.request_pause)
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    operation_id="resume_job",
+    summary="Resume a paused job",
+    responses=documented(404, 409),
+)
+def resume_job(job_id: str) -> JobView:
+    """The job goes back into the queue."""
+    view = _steer(job_id, jobs.request_resume)
+    queue.wake_job(view.id)
+    return view
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=201,
+    operation_id="retry_job",
+    summary="Run a job that has ended again, as a new job",
+    responses=documented(400, 404, 409, 413),
+)
+def retry_job(
+    job_id: str,
+    response: Response,
+    body: Annotated[RetryBody | None, Body(openapi_examples=examples.RETRIES)] = None,
+) -> JobView:
+    """The new job has the same spec, and `retry_of` names this one, which stays as it is."""
+    wanted = body or RetryBody()
+    view = _steer(job_id, lambda session, given: jobs.retry(session, given, wanted.from_))
+    queue.wake_job(view.id)
+    response.headers["Location"] = f"/jobs/{view.id}"
+    return view
+
+
+@router.delete(
+    "/{job_id}", status_code=204, operation_id="delete_job", summary="Delete a job", responses=documented(404, 409)
+)
+def delete_job(job_id: str) -> None:
+    """Only a job that has ended can be deleted; its events and files go with it."""
+    with db.session() as session:
+        get(session, Job, job_id)
+        keys = jobs.delete(session, job_id)
+    files.discard(keys)

@@ -1,0 +1,82 @@
+"""Teachers: uploaded checkpoints and graphs, checked by a worker before a job can use them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from sqlalchemy import select
+
+from api import examples
+from api.body import JsonRoute
+from api.checked import remove, require_upload
+from api.deps import get
+from api.errors import documented
+from api.paging import Cursor, Limit, page
+from api.schemas import TeacherCreate, TeacherList, TeacherView
+from api.views import checked_view, with_etag
+from core import checks, db, queue
+from models.spec.teachers import TeacherSpec
+from models.tables import Teacher
+
+router = APIRouter(prefix="/teachers", tags=["teachers"], route_class=JsonRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_teacher",
+    summary="Make a teacher of an upload",
+    responses=documented(400, 413),
+)
+def create_teacher(
+    body: Annotated[TeacherCreate, Body(openapi_examples=examples.TEACHERS)], response: Response
+) -> TeacherView:
+    """The upload is checked and converted by a worker: the teacher is `checking`, then `ready` or `rejected`.
+
+    `architecture` is an entry of GET /catalog/students, or `{"type": "onnx"}` for a graph. `input` says how the teacher
+    wants its images; a wrong one is the usual reason for a teacher that scores at chance.
+    """
+    spec = TeacherSpec.model_validate(body.model_dump(exclude={"name", "upload"}, exclude_unset=True))
+    with db.session() as session:
+        require_upload(session, body.upload)
+        teacher = checks.submit_teacher(session, body.name, body.upload, spec)
+        session.flush()
+        session.refresh(teacher)
+        view = checked_view(TeacherView, teacher)
+    queue.wake_check("teachers", view.id)
+    response.headers["Location"] = f"/teachers/{view.id}"
+    return view
+
+
+@router.get("", operation_id="list_teachers", summary="Teachers, newest first", responses=documented())
+def list_teachers(limit: Limit = 50, cursor: Cursor = None) -> TeacherList:
+    """A page of teachers; `next_cursor` leads to the next one and is null on the last."""
+    with db.session() as session:
+        found = page(session, Teacher, select(Teacher), limit, cursor)
+        return TeacherList(items=[checked_view(TeacherView, row) for row in found.rows], next_cursor=found.next_cursor)
+
+
+@router.get(
+    "/{teacher_id}",
+    operation_id="get_teacher",
+    summary="One teacher and the verdict on it",
+    response_model=TeacherView,
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404)},
+)
+def get_teacher(teacher_id: str, request: Request) -> Any:
+    """`report.checks` lists each check with its verdict; beside it stand parameters, FLOPs, shapes and taps."""
+    with db.session() as session:
+        view = checked_view(TeacherView, get(session, Teacher, teacher_id))
+    return with_etag(request, view)
+
+
+@router.delete(
+    "/{teacher_id}",
+    status_code=204,
+    operation_id="delete_teacher",
+    summary="Delete a teacher",
+    responses=documented(404, 409),
+)
+def delete_teacher(teacher_id: str) -> None:
+    """Refused (409) while a job names it, because a job says for good what it was made from; the ids are listed."""
+    with db.session() as session:
+        remove(session, Teacher, teacher_id)

@@ -1,0 +1,160 @@
+"""Uploads: raw bytes of any size, streamed to storage in constant memory and hashed on the way."""
+
+import asyncio
+import base64
+import binascii
+import re
+import shutil
+import unicodedata
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from core.storage import Stored, storage
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from api.deps import get
+from api.errors import documented, of_error
+from api.schemas import UploadView
+from api.views import upload_view
+from core import db
+from core.errors import Malformed, TooLarge
+from core.ids import new_id
+from core.settings import settings
+from models.tables import Upload
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file itself, not a form.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    "parameters": [
+        {
+            "in": "header",
+            "name": "Content-Digest",
+            "required": False,
+            "description": "RFC 9530: `sha-256=:` and the base64 of the hash and `:`. A body that differs is refused.",
+            "schema": {"type": "string"},
+        }
+    ],
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_upload",
+    summary="Hand in a file",
+    response_model=UploadView,
+    responses=documented(400, 413),
+    openapi_extra=_BODY,
+)
+async def create_upload(
+    request: Request,
+    response: Response,
+    filename: Annotated[
+        str, Query(max_length=1000, description="Kept as text, for people.", examples=["teacher.pth"])
+    ] = "upload",
+) -> Any:
+    """Send the bytes as the body: `curl --data-binary @teacher.pth URL/uploads?filename=teacher.pth`.
+
+    Equal bytes are stored once. A file may have any size up to the service's limit; it is hashed while it is written.
+    """
+    try:
+        _refuse_before_reading(request)
+    except TooLarge as error:
+        # The rest of the body is not wanted: the connection ends with the answer.
+        return of_error(error, headers={"Connection": "close"})
+    expected = _expected_sha256(request.headers.get("content-digest"))
+    await asyncio.to_thread(db.ping)
+    stored = await _receive(request, expected)
+    upload = await asyncio.to_thread(_record, filename, stored)
+    response.headers["Location"] = f"/uploads/{upload.id}"
+    return upload
+
+
+def _refuse_before_reading(request: Request) -> None:
+    """TooLarge for a claimed length that no limit or disk can hold; Malformed for a form."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise Malformed("Send the file itself as the body, not a form: with curl, --data-binary @file instead of -F")
+    claimed = request.headers.get("content-length", "")
+    size = int(claimed) if claimed.isdecimal() else 0
+    if size > settings().max_upload_bytes:
+        raise TooLarge(f"The body has {size} bytes; an upload is at most {settings().max_upload_bytes}")
+    if size > _room():
+        raise TooLarge(f"The body has {size} bytes, more than the service's disk has room for", code="no_space")
+
+
+def _room() -> int:
+    """Bytes that an upload may fill."""
+    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    return max(0, shutil.disk_usage(settings().data_dir).free - settings().min_free_bytes)
+
+
+def _expected_sha256(header: str | None) -> str | None:
+    """The hash of a Content-Digest header (RFC 9530), in hex; other algorithms beside sha-256 are passed over."""
+    if header is None:
+        return None
+    for member in header.split(","):
+        name, _, value = member.strip().partition("=")
+        if name.lower() == "sha-256" and (inside := re.fullmatch(r":([A-Za-z0-9+/=]+):", value)):
+            try:
+                digest = base64.b64decode(inside[1], validate=True)
+            except binascii.Error:
+                break
+            if len(digest) == 32:
+                return digest.hex()
+    message = "must hold `sha-256=:BASE64:`, the base64 of the 32 bytes of the hash between two colons"
+    raise Malformed.at("Content-Digest:", message)
+
+
+async def _receive(request: Request, expected: str | None) -> Stored:
+    limit = min(settings().max_upload_bytes, _room())
+    try:
+        stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
+    except ClientDisconnect:
+        raise Malformed("The connection ended before the whole body was sent; nothing was kept") from None
+    return stored
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body; Malformed where it is empty."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if chunk:
+            yield chunk
+    if not size:
+        raise Malformed("The body is empty; send the bytes of the file", code="empty_body")
+
+
+def _record(filename: str, stored: Stored) -> UploadView:
+    upload = Upload(
+        id=new_id("upl"),
+        filename=_cleaned(filename),
+        size=stored.size,
+        sha256=stored.sha256,
+        storage_key=stored.key,
+    )
+    with db.session() as session:
+        session.add(upload)
+        session.flush()
+        session.refresh(upload)
+        return upload_view(upload)
+
+
+def _cleaned(filename: str) -> str:
+    """A name for people: no folders, no control characters, at most 255 characters. It never becomes a path."""
+    name = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
+    name = "".join(character for character in name if unicodedata.category(character)[0] != "C")
+    return name.strip()[:255] or "upload"
+
+
+@router.get("/{upload_id}", operation_id="get_upload", summary="One upload", responses=documented(404))
+def get_upload(upload_id: str) -> UploadView:
+    """What was stored: its size and its sha256."""
+    with db.session() as session:
+        return upload_view(get(session, Upload, upload_id))

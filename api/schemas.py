@@ -1,0 +1,292 @@
+"""What the API answers with. Bodies that it takes are the specs of models.spec; here only what is around them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.spec.base import Name
+from models.spec.data import DatasetSpec
+from models.spec.teachers import TeacherSpec
+from models.status import CheckStatus, JobStatus
+
+UploadId = Annotated[str, Field(pattern=r"^upl_[A-Za-z0-9]+$", max_length=64, description="An id from POST /uploads.")]
+
+
+class Answer(BaseModel):
+    """An answer; later versions may add fields."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class FieldProblem(Answer):
+    """One fault of one field."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body; `?name` is a query parameter, `Name:` a header, empty the whole body."
+    )
+    message: str
+
+
+class Problem(Answer):
+    """An error, as RFC 9457 describes it. /docs/errors lists the codes."""
+
+    type: str = Field(examples=["/docs/errors#not_found"])
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong and what to do about it.")
+    code: str = Field(description="Stable, for programs.")
+    errors: list[FieldProblem] = []
+
+
+class UploadView(Answer):
+    """Bytes that were handed in."""
+
+    id: str
+    filename: str
+    size: int
+    sha256: str
+    created_at: datetime
+
+
+class TeacherCreate(TeacherSpec):
+    """A teacher: an uploaded checkpoint or graph, and what it is."""
+
+    name: Name
+    upload: UploadId
+
+
+class DatasetCreate(DatasetSpec):
+    """A data set: an uploaded archive or table, and what it is for."""
+
+    name: Name
+    upload: UploadId
+
+
+class CheckLineView(Answer):
+    """One check and its verdict."""
+
+    id: str
+    result: Literal["pass", "warn", "fail"] | str
+    detail: str
+
+
+class Report(Answer):
+    """What the check found. Figures beside `checks` differ by kind: parameters, FLOPs, taps, counts, histogram ..."""
+
+    model_config = ConfigDict(extra="allow")
+
+    checks: list[CheckLineView] = []
+
+
+class CheckedView(Answer):
+    """A teacher or a data set, and the verdict on it."""
+
+    id: str
+    name: str
+    status: CheckStatus
+    upload: str
+    spec: dict[str, Any] = Field(description="As it was posted, defaults filled in.")
+    report: Report
+    sha256: str | None = Field(description="Of the converted form, which jobs read.")
+    size: int | None
+    created_at: datetime
+    checked_at: datetime | None
+
+
+class TeacherView(CheckedView):
+    """A teacher. It can be used once its status is `ready`."""
+
+
+class DatasetView(CheckedView):
+    """A data set. It can be used once its status is `ready`."""
+
+
+class TeacherList(Answer):
+    """Teachers, newest first."""
+
+    items: list[TeacherView]
+    next_cursor: str | None = None
+
+
+class DatasetList(Answer):
+    """Data sets, newest first."""
+
+    items: list[DatasetView]
+    next_cursor: str | None = None
+
+
+class Progress(Answer):
+    """How far a job is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    percent: float | None = None
+    eta_s: float | None = None
+    samples_per_s: float | None = None
+    metrics: dict[str, Any] = {}
+
+
+class Queue(Answer):
+    """Where a queued job stands; 1 is next."""
+
+    position: int
+
+
+class ArtifactView(Answer):
+    """A file that a job made."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    url: str
+    created_at: datetime
+
+
+class ArtifactList(Answer):
+    """The files of a job."""
+
+    items: list[ArtifactView]
+
+
+class JobFailureView(Answer):
+    """Why a job failed: a problem, and who can do something about it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    code: str
+    detail: str
+    errors: list[FieldProblem] = []
+
+
+class JobView(Answer):
+    """A job."""
+
+    id: str
+    name: str | None
+    labels: dict[str, str]
+    status: JobStatus
+    phase: str | None = Field(description="What a running job is doing.")
+    is_terminal: bool
+    progress: Progress
+    queue: Queue | None = Field(description="Only while the job is queued.")
+    attempt: int = Field(description="Attempts started so far.")
+    error: JobFailureView | None
+    spec: dict[str, Any] = Field(description="The job as it runs, every default filled in.")
+    result: dict[str, Any] | None
+    artifacts: list[ArtifactView]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    retry_of: str | None
+
+
+class JobList(Answer):
+    """Jobs, newest first."""
+
+    items: list[JobView]
+    next_cursor: str | None = None
+
+
+class RetryBody(BaseModel):
+    """Where the new job starts from."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    from_: Literal["start", "checkpoint"] = Field(default="start", alias="from")
+
+
+class ValidationProblem(FieldProblem):
+    """Why a job would be refused."""
+
+    code: str
+
+
+class Validation(Answer):
+    """What POST /jobs would say."""
+
+    valid: bool
+    problems: list[ValidationProblem]
+    resolved: dict[str, Any] | None = Field(description="The job as it would run; null where it would be refused.")
+    estimate: dict[str, Any] | None = Field(
+        default=None, description="Null: this service has no measured times to estimate from."
+    )
+
+
+class EventView(Answer):
+    """One line of a job's history."""
+
+    seq: int
+    at: datetime
+    attempt: int
+    type: str
+    data: dict[str, Any]
+
+
+class EventList(Answer):
+    """Events in order."""
+
+    items: list[EventView]
+    next_after: int = Field(description="Give it as `after` to go on.")
+
+
+class MetricPoint(Answer):
+    """The figures of one epoch of one run."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seq: int
+    at: datetime
+    epoch: float | None = None
+    step: int | None = None
+    run: str | None = None
+    train: dict[str, Any] = {}
+    val: dict[str, Any] = {}
+
+
+class Metrics(Answer):
+    """The learning curves of a job, thinned out to the number of points that was asked for."""
+
+    points: list[MetricPoint]
+    total: int = Field(description="Points that there are in all.")
+
+
+class CatalogEntry(Answer):
+    """One choice on a menu."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    type: str
+    title: str
+    description: str
+    formula: str = ""
+    paper: str = ""
+    use_when: str = ""
+    defaults: dict[str, Any] = {}
+    json_schema: dict[str, Any] = Field(default={}, alias="schema")
+
+
+class CatalogList(Answer):
+    """A menu."""
+
+    items: list[CatalogEntry]
+
+
+class Health(Answer):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Answer):
+    """Every part answers."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, str]

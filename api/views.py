@@ -1,0 +1,119 @@
+"""Rows as answers, and the ETags of answers."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+from urllib.parse import quote
+
+from fastapi import Request
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from api.ranges import not_modified
+from api.schemas import (
+    ArtifactView,
+    CheckedView,
+    JobFailureView,
+    JobView,
+    Progress,
+    Queue,
+    Report,
+    UploadView,
+)
+from models.status import CheckStatus, JobStatus
+from models.tables import Artifact, Dataset, Job, Teacher, Upload
+
+View = TypeVar("View", bound=CheckedView)
+
+
+def upload_view(upload: Upload) -> UploadView:
+    """An upload."""
+    return UploadView.model_validate(upload)
+
+
+def checked_view(view: type[View], row: Teacher | Dataset) -> View:
+    """A teacher or a data set."""
+    return view(
+        id=row.id,
+        name=row.name,
+        status=CheckStatus(row.status),
+        upload=row.upload_id,
+        spec=row.spec,
+        report=Report.model_validate(row.report),
+        sha256=row.sha256,
+        size=row.size,
+        created_at=row.created_at,
+        checked_at=row.checked_at,
+    )
+
+
+def artifact_view(artifact: Artifact) -> ArtifactView:
+    """A file of a job."""
+    return ArtifactView(
+        name=artifact.name,
+        size=artifact.size,
+        sha256=artifact.sha256,
+        media_type=artifact.media_type,
+        url=f"/jobs/{artifact.job_id}/artifacts/{quote(artifact.name)}",
+        created_at=artifact.created_at,
+    )
+
+
+def job_view(session: Session, job: Job) -> JobView:
+    """One job."""
+    return job_views(session, [job])[0]
+
+
+def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
+    """Jobs, with three queries however many they are."""
+    artifacts: dict[str, list[ArtifactView]] = {job.id: [] for job in jobs}
+    made = select(Artifact).where(Artifact.job_id.in_(artifacts)).order_by(Artifact.job_id, Artifact.name)
+    for artifact in session.scalars(made):
+        artifacts[artifact.job_id].append(artifact_view(artifact))
+    positions = _positions(session, [job.id for job in jobs if job.status == JobStatus.QUEUED])
+    return [_job_view(job, artifacts[job.id], positions.get(job.id)) for job in jobs]
+
+
+def _positions(session: Session, queued: list[str]) -> dict[str, int]:
+    """The place of each of these jobs in the queue, which is served oldest first."""
+    if not queued:
+        return {}
+    place = func.row_number().over(order_by=(Job.queued_at, Job.id)).label("place")
+    line = select(Job.id, place).where(Job.status == JobStatus.QUEUED).subquery()
+    found = session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(queued)))
+    return dict(found.tuples().all())
+
+
+def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> JobView:
+    status = JobStatus(job.status)
+    return JobView(
+        id=job.id,
+        name=job.name,
+        labels=job.labels,
+        status=status,
+        phase=job.phase,
+        is_terminal=status.is_terminal,
+        progress=Progress.model_validate(job.progress),
+        queue=Queue(position=position) if position is not None else None,
+        attempt=job.attempt,
+        error=JobFailureView.model_validate(job.error) if job.error else None,
+        spec=job.spec,
+        result=job.result,
+        artifacts=artifacts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        retry_of=job.retry_of,
+    )
+
+
+def with_etag(request: Request, view: BaseModel) -> Response:
+    """The view with a strong ETag of its bytes; 304 where the caller has these already (If-None-Match)."""
+    body = view.model_dump_json().encode()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if not_modified(request.headers, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

@@ -1,0 +1,177 @@
+"""What does not fit is found before anything runs, at the field that must change."""
+
+from typing import Any
+
+import pytest
+
+from api import fit
+from models.spec.job import JobSpec
+from models.status import CheckStatus
+from models.tables import Dataset, Teacher
+
+CLASSES = ["cat", "dog", "fox"]
+IMAGES = {
+    "task": "image_classification",
+    "counts": {"train": 100, "val": 10, "test": 10},
+    "input_shape": [3, 16, 16],
+    "num_outputs": 3,
+    "classes": CLASSES,
+}
+TABLE = {
+    "task": "tabular_classification",
+    "counts": {"train": 100, "val": 10, "test": 10},
+    "input_shape": [12],
+    "num_outputs": 3,
+    "classes": CLASSES,
+}
+REGRESSION = {**TABLE, "task": "tabular_regression", "num_outputs": 1, "classes": []}
+RESNET = {
+    "architecture": {"type": "resnet", "depth": 20},
+    "input_shape": [3, -1, -1],
+    "num_outputs": 3,
+    "parameters": 1000,
+    "taps": [{"name": f"layer{n}", "shape": [16, 8, 8]} for n in (1, 2, 3)],
+}
+GRAPH = {
+    "architecture": {"type": "onnx"},
+    "input_shape": [3, 16, 16],
+    "num_outputs": 3,
+    "parameters": 1000,
+    "graph_input": "x",
+    "graph_output": "y",
+    "graph_embedding": "flat",
+}
+MLP = {"architecture": {"type": "mlp"}, "input_shape": [12], "num_outputs": 3, "parameters": 1000}
+
+KD = {"type": "kd"}
+
+
+def faults(
+    loss: Any = KD,
+    teacher: dict[str, Any] = RESNET,
+    data: dict[str, Any] = IMAGES,
+    student: dict[str, Any] | None = None,
+    **more: Any,
+) -> list[tuple[str, str, str]]:
+    """(code, path, message) of each fault."""
+    found = fit.faults(
+        spec(loss, student or {"type": "resnet", "depth": 8}, **more),
+        Teacher(id="tch_1", status=CheckStatus.READY, report={}, meta=teacher),
+        Dataset(id="dst_1", status=CheckStatus.READY, report={}, meta=data),
+    )
+    return [(fault.code, "/".join(map(str, fault.loc)), fault.message) for fault in found]
+
+
+def spec(loss: Any, student: dict[str, Any], **more: Any) -> JobSpec:
+    return JobSpec.model_validate({"teacher": "tch_1", "dataset": "dst_1", "student": student, "loss": loss, **more})
+
+
+def one(*args: Any, **kwargs: Any) -> tuple[str, str]:
+    (found,) = faults(*args, **kwargs)
+    return found[:2]
+
+
+def test_what_fits_has_no_fault() -> None:
+    assert faults() == []
+    assert faults([KD, {"type": "similarity"}, {"type": "hint"}]) == []
+    assert faults(teacher=GRAPH) == []
+    assert faults(teacher=MLP, data=TABLE, student={"type": "mlp"}) == []
+    assert faults({"type": "logits_mse"}, {**MLP, "num_outputs": 1}, REGRESSION, {"type": "mlp"}) == []
+
+
+def test_a_response_loss_needs_the_same_number_of_classes() -> None:
+    code, path, message = faults(teacher={**RESNET, "num_outputs": 5})[0]
+    assert (code, path) == ("class_count_differs", "teacher")
+    assert "5 outputs" in message
+    assert "3 classes" in message
+
+
+def test_feature_and_relation_losses_work_across_class_sets() -> None:
+    assert faults([{"type": "similarity"}, {"type": "hint"}], {**RESNET, "num_outputs": 5}) == []
+    assert faults({"type": "similarity"}, {**RESNET, "classes": ["a", "b", "c"]}) == []
+
+
+def test_classes_in_another_order_are_refused() -> None:
+    code, path, message = faults(teacher={**RESNET, "classes": ["cat", "fox", "dog"]})[0]
+    assert (code, path) == ("classes_differ", "teacher")
+    assert "Output 1 is class `fox` for the teacher and `dog` in the data set" in message
+
+
+@pytest.mark.parametrize(
+    ("teacher", "data"),
+    [
+        ({**RESNET, "input_shape": [1, -1, -1]}, IMAGES),
+        ({**GRAPH, "input_shape": [3, 32, 32]}, IMAGES),
+        ({**GRAPH, "input_shape": [16, 16, 1], "input": {"layout": "NHWC"}}, IMAGES),
+        ({**MLP, "input_shape": [13]}, TABLE),
+        (RESNET, TABLE),
+        (MLP, IMAGES),
+    ],
+)
+def test_a_teacher_that_cannot_read_the_data(teacher: dict[str, Any], data: dict[str, Any]) -> None:
+    assert one(teacher=teacher, data=data, student={"type": "mlp"}) == ("input_differs", "teacher")
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        {**GRAPH, "input_shape": [32, 32, 3], "input": {"layout": "NHWC", "size": [32, 32]}},
+        {**GRAPH, "input_shape": [3, -1, -1]},
+        {**MLP, "input_shape": [3 * 16 * 16]},
+    ],
+)
+def test_a_teacher_whose_input_is_made_to_fit(teacher: dict[str, Any]) -> None:
+    assert faults(teacher=teacher) == []
+
+
+def test_a_loss_must_be_defined_for_the_task() -> None:
+    code, path, message = faults([{"type": "hint"}, KD], {**MLP, "num_outputs": 1, "taps": RESNET["taps"]}, REGRESSION,
+                                 {"type": "mlp"})[0]  # fmt: skip
+    assert (code, path) == ("loss_not_for_task", "loss/1/type")
+    assert "tabular_regression" in message
+
+
+def test_a_student_must_take_the_data() -> None:
+    assert one(teacher=MLP, data=TABLE) == ("student_not_for_data", "student/type")
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "path"),
+    [("layer3", "layer9", "loss/0/taps/0/teacher"), ("layer33", "layer3", "loss/0/taps/0/student")],
+)
+def test_a_point_that_is_not_there_lists_those_that_are(student: str, teacher: str, path: str) -> None:
+    found = faults({"type": "hint", "taps": [{"student": student, "teacher": teacher}]})
+    assert [fault[:2] for fault in found] == [("unknown_tap", path)]
+    assert "layer1, layer2, layer3" in found[0][2]
+    assert "did you mean `layer3`?" in found[0][2] or "did you mean `layer1`?" in found[0][2]
+
+
+def test_a_point_inside_a_stage_is_one() -> None:
+    assert faults({"type": "hint", "taps": [{"student": "layer3.0", "teacher": "layer3"}]}) == []
+
+
+def test_losses_that_read_what_the_teacher_does_not_offer() -> None:
+    assert one({"type": "hint"}, {**RESNET, "taps": []}) == ("teacher_without_taps", "loss/0/type")
+    assert one([KD, {"type": "distance"}], {**GRAPH, "graph_embedding": None}) == (
+        "teacher_without_embedding",
+        "loss/1/type",
+    )
+
+
+def test_a_batch_larger_than_the_data_is_refused_where_it_was_asked_for_and_cut_where_not() -> None:
+    assert one(train={"batch_size": 101}) == ("batch_too_large", "train/batch_size")
+    data = Dataset(id="dst_1", status=CheckStatus.READY, meta=IMAGES)
+    assert fit.adapted(spec(KD, {"type": "mlp"}), data).train.batch_size == 100
+    assert fit.adapted(spec(KD, {"type": "mlp"}, train={"batch_size": 7}), data).train.batch_size == 7
+
+
+def test_rows_that_are_missing_unchecked_or_rejected() -> None:
+    checking = Teacher(id="tch_1", status=CheckStatus.CHECKING, report={})
+    failed = {"checks": [{"id": "zip", "result": "fail", "detail": "The archive is cut off"}]}
+    rejected = Dataset(id="dst_1", status=CheckStatus.REJECTED, report=failed)
+    wanted = spec(KD, {"type": "mlp"})
+    assert [fault.code for fault in fit.faults(wanted, None, None)] == ["unknown_teacher", "unknown_dataset"]
+    waiting, never = fit.faults(wanted, checking, rejected)
+    assert (waiting.code, waiting.passing) == ("not_ready", True)
+    assert (never.code, never.passing) == ("dataset_rejected", False)
+    assert "The archive is cut off" in never.message
