@@ -26,11 +26,11 @@ class Settings(BaseSettings):
         description="Allows a host beyond loopback: only where a container's network or a proxy guards it.",
     )
 
-    max_upload_bytes: int = Field(default=20 * 2**30, ge=1)
+    max_upload_bytes: int = Field(default=20 * 2**30, ge=1, description="A larger upload is refused.")
     min_free_bytes: int = Field(default=2**30, ge=0, description="An upload that would leave less disk is refused.")
 
-    lease_s: float = Field(default=60.0, gt=0)
-    heartbeat_s: float = Field(default=10.0, gt=0)
+    lease_s: float = Field(default=60.0, gt=0, description="How long a worker that falls silent keeps its job.")
+    heartbeat_s: float = Field(default=10.0, gt=0, description="How often a worker extends its lease.")
     watch_s: float = Field(default=0.5, gt=0, description="How often a supervisor looks at its child and its row.")
     sweep_s: float = Field(
         default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for."
@@ -44,12 +44,12 @@ class Settings(BaseSettings):
     devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a job. 0: all cores, shared among devices.")
 
-    check_max_seconds: int = Field(default=1800, ge=1)
+    check_max_seconds: int = Field(default=1800, ge=1, description="Time that the check of one upload may take.")
     check_max_bytes: int = Field(default=16 * 2**30, ge=2**30, description="Address space of an intake child.")
-    check_max_attempts: int = Field(default=3, ge=1)
+    check_max_attempts: int = Field(default=3, ge=1, description="Then an upload whose checks crash is rejected.")
 
-    log_json: bool = False
-    log_level: str = "INFO"
+    log_json: bool = Field(default=False, description="Logs as one JSON object a line.")
+    log_level: str = Field(default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
 
 
 @cache
