@@ -181,18 +181,23 @@ def record(
     progress: Json | None = None,
     checkpoint: Json | None = None,
     lines_read: int | None = None,
+    log: str | None = None,
 ) -> None:
     """Add events of the running attempt, and what they say of the job as a whole.
 
-    `lines_read`: how many lines of the child's events.jsonl are stored once this is committed.
+    `lines_read`: how many lines of the attempt's are stored once this is committed. `log`: the end of the child's
+    output so far.
     """
     given = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
     values = {name: value for name, value in given.items() if value is not None}
     job = write(session, held_by(claim), lines, values)
     if job is None:
         raise LeaseLost(claim.job_id)
-    if lines_read is not None:
-        _attempt_values(session, job, lines_read=lines_read)
+    of_attempt: dict[str, Any] = {} if lines_read is None else {"lines_read": lines_read}
+    if log is not None:
+        of_attempt["log"] = _log_tail(log)
+    if of_attempt:
+        _attempt_values(session, job, **of_attempt)
 
 
 def succeed(session: Session, claim: Claim, *, result: Json, artifacts: Iterable[NewArtifact], log: str) -> Job:
@@ -424,11 +429,15 @@ def _end_attempt(
     """Close the attempt's row; return the seconds it ran. A lost one ran until its lease ended, as far as we know."""
     given: dict[str, Any] = {"outcome": outcome, "exit_code": exit_code, "error": error and error.as_dict()}
     if log is not None:
-        given["log"] = storable_text(log[-_LOG_CHARACTERS:])
+        given["log"] = _log_tail(log)
     end = func.least(func.now(), job.lease_expires_at) if outcome == "lost" else func.now()
     _attempt_values(session, job, ended_at=end, **given)
     ran = select(func.extract("epoch", Attempt.ended_at - Attempt.started_at))
     return float(session.execute(ran.where(Attempt.job_id == job.id, Attempt.number == job.attempt)).scalar_one())
+
+
+def _log_tail(log: str) -> str:
+    return storable_text(log[-_LOG_CHARACTERS:])
 
 
 def _attempt_values(session: Session, job: Job, **values: Any) -> None:
