@@ -4,7 +4,7 @@
 from the data set, never from the spec.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,10 @@ class Student(Documented):
     #: "image" takes (C, H, W), "table" takes (D,).
     takes: ClassVar[frozenset[str]] = frozenset({"image"})
 
+    def stage_names(self) -> list[str] | None:
+        """Module paths of the stage features, shallow to deep; None where only the built network can say."""
+        return None
+
 
 class MLP(Student):
     """A plain multi-layer perceptron: linear, ReLU, dropout for each hidden width, then a linear head."""
@@ -30,6 +34,10 @@ class MLP(Student):
 
     paper = "Rumelhart, Hinton, Williams 1986"
     takes = frozenset({"image", "table"})
+
+    def stage_names(self) -> list[str]:
+        """One for each hidden layer."""
+        return [f"hidden.{at}" for at in range(len(self.hidden))]
 
 
 class ResNet(Student):
@@ -59,6 +67,10 @@ class ResNet(Student):
             )
         return self
 
+    def stage_names(self) -> list[str]:
+        """The three stages."""
+        return ["layer1", "layer2", "layer3"]
+
 
 class WideResNet(Student):
     """Wide residual networks: depth 6n+4 and a widening factor, pre-activation blocks."""
@@ -77,6 +89,10 @@ class WideResNet(Student):
             raise ValueError(f"depth must be 6n+4 (10, 16, 22, 28, 40 ...), got {self.depth}; the nearest is {near}")
         return self
 
+    def stage_names(self) -> list[str]:
+        """The three groups."""
+        return ["block1", "block2", "block3"]
+
 
 class VGG(Student):
     """VGG with batch norm for small images: 3x3 convolutions, global pooling, one linear head."""
@@ -85,6 +101,10 @@ class VGG(Student):
     depth: Literal[8, 11, 13, 16, 19] = Field(description="8 is the small one of the distillation papers.")
 
     paper = "Simonyan, Zisserman 2015, arXiv:1409.1556"
+
+    def stage_names(self) -> list[str]:
+        """The five blocks."""
+        return ["block0", "block1", "block2", "block3", "block4"]
 
 
 class MobileNetV2(Student):
@@ -95,6 +115,10 @@ class MobileNetV2(Student):
 
     paper = "Sandler et al. 2018, arXiv:1801.04381"
 
+    def stage_names(self) -> list[str]:
+        """The last stage of each resolution, and the last of all."""
+        return ["blocks.1", "blocks.2", "blocks.4", "blocks.6"]
+
 
 class ShuffleNetV2(Student):
     """ShuffleNetV2 in its small-image form."""
@@ -103,6 +127,10 @@ class ShuffleNetV2(Student):
     size: Literal["0.5", "1.0", "1.5", "2.0"] = "1.0"
 
     paper = "Ma et al. 2018, arXiv:1807.11164"
+
+    def stage_names(self) -> list[str]:
+        """The three stages."""
+        return ["layer1", "layer2", "layer3"]
 
 
 TimmKwarg = bool | int | float | str | None | list[int] | list[float]
@@ -203,6 +231,13 @@ class Layers(Student):
     layers: list[Layer] = Field(min_length=1, max_length=200)
 
     takes = frozenset({"image", "table"})
+
+    def stage_names(self) -> list[str]:
+        """The activations; the convolutions and linear layers where there is no activation."""
+        for kinds in (get_args(Activation.model_fields["type"].annotation), ("conv", "linear")):
+            if found := [f"layers.{at}" for at, layer in enumerate(self.layers) if layer.type in kinds]:
+                return found
+        return []
 
 
 Architecture = Annotated[
