@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         default=5.0, ge=0, description="A job that the machine failed waits so long, and twice as long each next time."
     )
     cancel_grace_s: float = Field(default=3.0, gt=0, description="Between SIGTERM and SIGKILL to a child.")
+    drain_grace_s: float = Field(
+        default=20.0, gt=0, description="The same where the child is to leave a checkpoint: at a pause or a shutdown."
+    )
+    stall_s: float = Field(default=900.0, gt=0, description="A child that says nothing for so long is ended.")
+    checkpoint_s: float = Field(default=60.0, gt=0, description="How often a job keeps what it has reached.")
 
     devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a job. 0: all cores, shared among devices.")
