@@ -188,9 +188,8 @@ def record(
     `lines_read`: how many lines of the attempt's are stored once this is committed. `log`: the end of the child's
     output so far.
     """
-    given = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
-    values = {name: value for name, value in given.items() if value is not None}
-    job = write(session, held_by(claim), lines, values)
+    of_job = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
+    job = write(session, held_by(claim), lines, _given(of_job))
     if job is None:
         raise LeaseLost(claim.job_id)
     of_attempt: dict[str, Any] = {} if lines_read is None else {"lines_read": lines_read}
@@ -438,6 +437,14 @@ def _end_attempt(
 
 def _log_tail(log: str) -> str:
     return storable_text(log[-_LOG_CHARACTERS:])
+
+
+def _stored_log(log: str) -> str:
+    return storable_text(log[-_LOG_CHARACTERS:])
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _attempt_values(session: Session, job: Job, **values: Any) -> None:

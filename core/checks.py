@@ -1,0 +1,144 @@
+"""Checks of uploaded teachers and data sets, as rows: handed in, claimed with a lease, answered with a verdict.
+
+The same rules as for jobs, on a smaller scale: the row is the truth, a message is a hint, a lost lease changes nothing.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from core.ids import new_id
+from core.job_rows import from_now
+from core.settings import settings
+from core.storage import Stored
+from models.canonical import CheckLine
+from models.spec.data import DatasetSpec
+from models.spec.teachers import TeacherSpec
+from models.status import CheckStatus
+from models.tables import Dataset, Json, Teacher
+from models.work import IntakeResult
+
+Kind = Literal["teachers", "datasets"]
+TABLES: dict[Kind, type[Teacher] | type[Dataset]] = {"teachers": Teacher, "datasets": Dataset}
+
+_STALE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CheckClaim:
+    """The right to check one upload, until the lease ends. `spec` is what the user said of it."""
+
+    kind: Kind
+    id: str
+    upload_id: str
+    spec: Json
+    attempt: int
+    token: str
+    lease_s: float
+
+
+def submit_teacher(session: Session, name: str, upload_id: str, spec: TeacherSpec) -> Teacher:
+    """A new teacher that waits for its check."""
+    teacher = Teacher(id=new_id("tch"), name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
+    session.add(teacher)
+    session.flush()
+    session.refresh(teacher)
+    return teacher
+
+
+def submit_dataset(session: Session, name: str, upload_id: str, spec: DatasetSpec) -> Dataset:
+    """A new data set that waits for its check."""
+    dataset = Dataset(id=new_id("dst"), name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
+    session.add(dataset)
+    session.flush()
+    session.refresh(dataset)
+    return dataset
+
+
+def claim_check(session: Session, kind: Kind, id_: str, lease_s: float) -> CheckClaim | None:
+    """Take a check that nobody is at; None where there is none to do.
+
+    One that ended its worker as often as is allowed is rejected here: a file that crashes each check is no fault of
+    the machines.
+    """
+    table = TABLES[kind]
+    free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < func.now())
+    query = select(table.upload_id, table.spec, table.attempt)
+    query = query.where(table.id == id_, table.status == CheckStatus.CHECKING, free)
+    row = session.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    if row is None:
+        return None
+    if row.attempt >= settings().check_max_attempts:
+        _give_up(session, kind, id_, row.attempt)
+        return None
+    claim = CheckClaim(kind, id_, row.upload_id, row.spec, row.attempt + 1, secrets.token_hex(16), lease_s)
+    _write(
+        session,
+        kind,
+        [table.id == id_, table.attempt == row.attempt],
+        attempt=claim.attempt,
+        lease_token=claim.token,
+        lease_expires_at=from_now(lease_s),
+    )
+    return claim
+
+
+def renew(session: Session, claim: CheckClaim) -> bool:
+    """Extend the lease; False where it was lost: stop the check."""
+    return _write(session, claim.kind, _held_by(claim), lease_expires_at=from_now(claim.lease_s))
+
+
+def finish_check(session: Session, claim: CheckClaim, result: IntakeResult, stored: Stored | None) -> bool:
+    """Write the verdict; False where the lease was lost and nothing was written. `stored`: the canonical file."""
+    verdict: dict[str, Any] = {"status": CheckStatus.REJECTED, "report": result.report}
+    if result.ready:
+        assert stored is not None, "what is ready has a canonical file"
+        verdict |= {
+            "status": CheckStatus.READY,
+            "meta": result.meta,
+            "storage_key": stored.key,
+            "sha256": stored.sha256,
+            "size": stored.size,
+        }
+    return _write(session, claim.kind, _held_by(claim), checked_at=func.now(), **_LET_GO, **verdict)
+
+
+def stale_checks(session: Session, older_than_s: float) -> list[tuple[Kind, str]]:
+    """Checks that nobody is at, so long after they were handed in or last claimed: their message may be lost."""
+    old = func.now() - timedelta(seconds=older_than_s)
+    found: list[tuple[Kind, str]] = []
+    for kind, table in TABLES.items():
+        waits_since = func.coalesce(table.lease_expires_at, table.created_at)
+        query = select(table.id).where(table.status == CheckStatus.CHECKING, waits_since < old)
+        found += [(kind, id_) for id_ in session.scalars(query.order_by(table.created_at).limit(_STALE_ROWS))]
+    return found
+
+
+_LET_GO: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
+
+
+def _give_up(session: Session, kind: Kind, id_: str, attempts: int) -> None:
+    line = CheckLine(
+        id="check_crashed",
+        result="fail",
+        detail=f"The check of this file ended without an answer {attempts} times. It may need more memory or time "
+        "than a check has: hand in a smaller file, or the same content in another format.",
+    )
+    verdict = {"status": CheckStatus.REJECTED, "report": {"checks": [line.model_dump()]}, "checked_at": func.now()}
+    _write(session, kind, [TABLES[kind].id == id_], **verdict, **_LET_GO)
+
+
+def _held_by(claim: CheckClaim) -> list[ColumnElement[bool]]:
+    table = TABLES[claim.kind]
+    return [table.id == claim.id, table.attempt == claim.attempt, table.lease_token == claim.token]
+
+
+def _write(session: Session, kind: Kind, where: list[ColumnElement[bool]], **values: Any) -> bool:
+    """One guarded UPDATE of a check that has no verdict yet; whether there was one."""
+    table = TABLES[kind]
+    change = update(table).where(table.status == CheckStatus.CHECKING, *where).values(**values).returning(table.id)
+    return session.execute(change.execution_options(synchronize_session=False)).one_or_none() is not None

@@ -1,0 +1,242 @@
+"""Files: a local folder, or S3 by URL, through obstore. Content-addressed where no key is given.
+
+What is stored is whole and on disk: bytes go to a file of a temporary name, hashed as they pass, then fsync and rename
+(or one upload that appears when it is complete). S3's keys and endpoint are read from the usual AWS_* variables by
+obstore. Do not use it before a fork: obstore's threads do not follow into the child.
+"""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, S3Store
+
+from core.errors import DigestMismatch, NotFound, Unavailable
+from core.settings import settings
+from core.spool import Spool, checked_folder, remove_leftovers
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file that is stored."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a listing says of a file."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class Storage:
+    """Files by key: letters, digits, `.`, `_`, `-` in parts divided by `/`.
+
+    Raises NotFound for a key that holds nothing, and Unavailable where the disk is full (`no_space`) or the store
+    does not answer (`storage_unavailable`).
+    """
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        parts = urlsplit(url or "file://")
+        if parts.scheme == "s3":
+            self._folder = None
+            self._spools = checked_folder(data_dir / "spool")
+            self._store: LocalStore | S3Store = S3Store.from_url(url, retry_config=_RETRY)
+        elif parts.scheme == "file":
+            self._folder = checked_folder(Path(unquote(parts.path)) if url else data_dir / "files")
+            self._spools = checked_folder(self._folder / "tmp")
+            self._store = LocalStore(self._folder)
+        else:
+            raise Unavailable(
+                f"DISTILLERY_STORAGE_URL must be file:///folder or s3://bucket/prefix, not {parts.scheme}://...",
+                code="storage_unavailable",
+            )
+        remove_leftovers(self._spools)
+
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, max_bytes: int, expected_sha256: str | None = None
+    ) -> Stored:
+        """Store a stream by its content, in constant memory.
+
+        TooLarge, DigestMismatch, and whatever the stream raises, leave nothing behind.
+        """
+        with _explained("the upload"), Spool(self._spools, max_bytes) as spool:
+            async for batch in _batched(chunks):
+                await asyncio.to_thread(spool.write, batch)
+            found = spool.sha256
+            if expected_sha256 is not None and found != expected_sha256.lower():
+                raise DigestMismatch(
+                    f"The body has the SHA-256 {found}, not {expected_sha256} as announced: send it again."
+                )
+            return await asyncio.to_thread(self._keep, spool, f"blobs/{found[:2]}/{found}", True)
+
+    def put_file(self, path: Path, key: str | None = None) -> Stored:
+        """Store a copy of a file: by its content where no key is given, else under the key, over what is there."""
+        with path.open("rb") as source, _explained(key or path.name), Spool(self._spools) as spool:
+            while chunk := source.read(_CHUNK):
+                spool.write(chunk)
+            if key is None:
+                return self._keep(spool, f"blobs/{spool.sha256[:2]}/{spool.sha256}", True)
+            return self._keep(spool, key, False)
+
+    def fetch(self, key: str, path: Path) -> Stored:
+        """Copy a stored file to `path`; its hash, taken on the way, is in the answer."""
+        with _explained(f"a copy of {key}"), Spool(path.parent) as spool:
+            for chunk in self.read(key):
+                spool.write(chunk)
+            spool.place(path, lasting=False)
+            return Stored(key, spool.sha256, spool.size)
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes [start, end) in pieces of about a megabyte. A missing key is told at once, not when it is read."""
+        if start == end or self.stat(key).size == start:
+            return iter(())
+        with _found(key):
+            wanted = obstore.get(
+                self._store, key, options={"range": {"offset": start} if end is None else (start, end)}
+            )
+        return _pieces(key, wanted.stream(min_chunk_size=_CHUNK))
+
+    def stat(self, key: str) -> Entry:
+        """What is known of a file without reading it."""
+        with _found(_checked(key)):
+            meta = obstore.head(self._store, key)
+        return Entry(key, meta["size"], meta["last_modified"])
+
+    def exists(self, key: str) -> bool:
+        """Whether the key holds a file."""
+        try:
+            self.stat(key)
+        except NotFound:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        try:
+            with _found(_checked(key)):
+                obstore.delete(self._store, key)
+        except NotFound:
+            return
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The files below a folder of keys."""
+        with _found(_checked(prefix.rstrip("/"))):
+            for page in obstore.list(self._store, prefix.rstrip("/")):
+                for meta in page:
+                    yield Entry(meta["path"], meta["size"], meta["last_modified"])
+
+    def free_bytes(self) -> int:
+        """Room on the disk that an upload is first written to."""
+        return shutil.disk_usage(self._spools).free
+
+    def ping(self) -> None:
+        """Raise Unavailable where nothing can be stored or found."""
+        with _explained("the storage"), Spool(self._spools) as spool:
+            spool.write(b"ping")
+            next(iter(obstore.list(self._store, "ping")), None)
+
+    def _keep(self, spool: Spool, key: str, by_content: bool) -> Stored:
+        stored = Stored(_checked(key), spool.sha256, spool.size)
+        if by_content and self.exists(key):
+            return stored
+        if self._folder is not None:
+            spool.place(self._folder / key, lasting=True)
+        else:
+            with _explained(key):
+                obstore.put(self._store, key, spool.finished())
+        return stored
+
+
+def storage() -> Storage:
+    """The storage that the settings name; one for the process."""
+    return _opened(settings().storage_url, settings().data_dir)
+
+
+@cache
+def _opened(url: str, data_dir: Path) -> Storage:
+    return Storage(url, data_dir)
+
+
+#: Short enough that a request gets its 503 while the caller still waits.
+_RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
+
+
+async def _batched(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces large enough to be worth a thread each."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _pieces(key: str, stream: Iterator[bytes]) -> Iterator[bytes]:
+    with _found(key):
+        yield from stream
+
+
+def _checked(key: str) -> str:
+    parts = key.split("/")
+    plain = all(part.strip(".") and set(part) <= _KEY_LETTERS for part in parts)
+    assert plain, f"not a key of ours: {key!r}"
+    return key
+
+
+_KEY_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+@contextmanager
+def _found(key: str) -> Iterator[None]:
+    """Errors of reading, in our words."""
+    with _explained(key):
+        try:
+            yield
+        except (FileNotFoundError, NotFoundError) as error:
+            raise NotFound(f"Nothing is stored under {key}.", code="missing_file") from error
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Errors of disks and stores, in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise Unavailable(
+                f"The disk is full: {what} was not stored. Free some space, then try again.", code="no_space"
+            ) from error
+        raise _does_not_answer(what, error) from error
+    except BaseError as error:
+        raise _does_not_answer(what, error) from error
+
+
+def _does_not_answer(what: str, error: Exception) -> Unavailable:
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+    return Unavailable(f"The storage cannot be used for {what} ({reason}); try again.", code="storage_unavailable")
