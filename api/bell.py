@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 
 from core import db
-
-CHANNEL = "distillery_events"
+from core.jobs import CHANNEL
 
 _RECONNECT_S = 2.0
 

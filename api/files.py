@@ -14,5 +14,5 @@ def discard(keys: Iterable[str]) -> None:
     for key in keys:
         try:
             storage().delete(key)
-        except (Unavailable, OSError):
+        except Unavailable:
             log.warning("a file without a row is left in the storage: %s", key, exc_info=True)

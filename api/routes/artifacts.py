@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import logging
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from core.storage import storage
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
@@ -16,9 +17,12 @@ from api.errors import documented, problem
 from api.schemas import ArtifactList
 from api.views import artifact_view
 from core import db
-from core.errors import NotFound, RangeNotSatisfiable
+from core.errors import NotFound, RangeNotSatisfiable, Unavailable
+from core.storage import storage
 from models.status import JobStatus
 from models.tables import Artifact, Job
+
+log = logging.getLogger("distillery.api")
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
@@ -96,7 +100,7 @@ async def _download(job_id: str, name: str, request: Request) -> Response:
     status = 200 if part.is_whole else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=artifact.media_type)
-    body = storage().read(artifact.storage_key, part.start, part.end)
+    body = await asyncio.to_thread(_opened, artifact, part)
     return StreamingResponse(body, status_code=status, headers=headers, media_type=artifact.media_type)
 
 
@@ -113,6 +117,15 @@ def _find(job_id: str, name: str) -> Artifact:
         raise NotFound(message, code="not_ready_yet")
     has = f"it has: {', '.join(names)}" if names else f"it is {status} and has no files"
     raise NotFound(f"The job has no file `{name[:100]}`; {has}")
+
+
+def _opened(artifact: Artifact, part: ranges.Part) -> Iterator[bytes]:
+    try:
+        return storage().read(artifact.storage_key, part.start, part.end)
+    except NotFound as error:
+        log.exception("an artifact's file is gone: %s", artifact.storage_key)
+        message = f"The file `{artifact.name}` is missing in the storage; tell whoever runs the service"
+        raise Unavailable(message, code="missing_file") from error
 
 
 def _headers(artifact: Artifact, etag: str) -> dict[str, str]:

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import redis
-from core.storage import storage
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import select
@@ -13,9 +11,9 @@ from starlette.responses import Response
 
 from api.errors import documented, of_error
 from api.schemas import Health, Readiness
-from core import db
+from core import db, queue
 from core.errors import Problem, Unavailable
-from core.settings import settings
+from core.storage import storage
 from models.tables import Job
 
 router = APIRouter(tags=["health"])
@@ -62,14 +60,9 @@ def _database() -> None:
         session.scalar(select(Job.id).limit(1))
 
 
-def _redis() -> None:
-    with redis.Redis.from_url(settings().redis_url, socket_connect_timeout=1, socket_timeout=1) as client:
-        client.ping()
-
-
 _PARTS: dict[str, Callable[[], object]] = {
     "database": _database,
-    "redis": _redis,
+    "redis": queue.ping,
     "storage": lambda: storage().ping(),
 }
 

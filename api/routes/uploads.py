@@ -4,12 +4,10 @@ import asyncio
 import base64
 import binascii
 import re
-import shutil
 import unicodedata
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from core.storage import Stored, storage
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
@@ -21,6 +19,7 @@ from core import db
 from core.errors import Malformed, TooLarge
 from core.ids import new_id
 from core.settings import settings
+from core.storage import Stored, storage
 from models.tables import Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
@@ -63,35 +62,34 @@ async def create_upload(
 
     Equal bytes are stored once. A file may have any size up to the service's limit; it is hashed while it is written.
     """
+    expected = _expected_sha256(request.headers.get("content-digest"))
+    await asyncio.to_thread(db.ping)
     try:
-        _refuse_before_reading(request)
+        limit = _limit(request)
+        stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
     except TooLarge as error:
         # The rest of the body is not wanted: the connection ends with the answer.
         return of_error(error, headers={"Connection": "close"})
-    expected = _expected_sha256(request.headers.get("content-digest"))
-    await asyncio.to_thread(db.ping)
-    stored = await _receive(request, expected)
+    except ClientDisconnect:
+        raise Malformed("The connection ended before the whole body was sent; nothing was kept") from None
     upload = await asyncio.to_thread(_record, filename, stored)
     response.headers["Location"] = f"/uploads/{upload.id}"
     return upload
 
 
-def _refuse_before_reading(request: Request) -> None:
-    """TooLarge for a claimed length that no limit or disk can hold; Malformed for a form."""
+def _limit(request: Request) -> int:
+    """How many bytes may come. TooLarge for a claimed length that is more; Malformed for a form."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise Malformed("Send the file itself as the body, not a form: with curl, --data-binary @file instead of -F")
+    allowed = settings().max_upload_bytes
+    room = max(0, storage().free_bytes() - settings().min_free_bytes)
     claimed = request.headers.get("content-length", "")
     size = int(claimed) if claimed.isdecimal() else 0
-    if size > settings().max_upload_bytes:
-        raise TooLarge(f"The body has {size} bytes; an upload is at most {settings().max_upload_bytes}")
-    if size > _room():
+    if size > allowed:
+        raise TooLarge(f"The body has {size} bytes; an upload is at most {allowed}")
+    if size > room:
         raise TooLarge(f"The body has {size} bytes, more than the service's disk has room for", code="no_space")
-
-
-def _room() -> int:
-    """Bytes that an upload may fill."""
-    settings().data_dir.mkdir(parents=True, exist_ok=True)
-    return max(0, shutil.disk_usage(settings().data_dir).free - settings().min_free_bytes)
+    return min(allowed, room)
 
 
 def _expected_sha256(header: str | None) -> str | None:
@@ -109,15 +107,6 @@ def _expected_sha256(header: str | None) -> str | None:
                 return digest.hex()
     message = "must hold `sha-256=:BASE64:`, the base64 of the 32 bytes of the hash between two colons"
     raise Malformed.at("Content-Digest:", message)
-
-
-async def _receive(request: Request, expected: str | None) -> Stored:
-    limit = min(settings().max_upload_bytes, _room())
-    try:
-        stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
-    except ClientDisconnect:
-        raise Malformed("The connection ended before the whole body was sent; nothing was kept") from None
-    return stored
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
