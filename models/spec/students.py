@@ -16,8 +16,11 @@ Width = Annotated[int, Field(ge=1, le=16384)]
 class Student(Documented):
     """What all architectures share."""
 
+    type: str
     #: "image" takes (C, H, W), "table" takes (D,).
     takes: ClassVar[frozenset[str]] = frozenset({"image"})
+    #: Members of the family that are in circulation: an upload that fits nothing is compared with these.
+    known: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     def stage_names(self) -> list[str] | None:
         """Module paths of the stage features, shallow to deep; None where only the built network can say."""
@@ -57,6 +60,11 @@ class ResNet(Student):
     )
 
     paper = "He et al. 2016, arXiv:1512.03385, section 4.2"
+    known = (
+        *({"depth": depth, "width": 1} for depth in (8, 14, 20, 32, 44, 56, 110)),
+        *({"depth": depth, "width": 1, "shortcut": "A"} for depth in (20, 32, 44, 56, 110)),
+        *({"depth": depth, "width": width} for depth in (8, 20, 32) for width in (2, 4)),
+    )
 
     @model_validator(mode="after")
     def _depth_is_on_the_ladder(self) -> Self:
@@ -81,6 +89,10 @@ class WideResNet(Student):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     paper = "Zagoruyko, Komodakis 2016, arXiv:1605.07146"
+    known = (
+        *({"depth": depth, "width": width} for depth in (10, 16, 22, 28, 40) for width in (1, 2, 4)),
+        *({"depth": depth, "width": width} for depth, width in ((16, 8), (22, 8), (28, 10))),
+    )
 
     @model_validator(mode="after")
     def _depth_is_on_the_ladder(self) -> Self:
@@ -101,6 +113,7 @@ class VGG(Student):
     depth: Literal[8, 11, 13, 16, 19] = Field(description="8 is the small one of the distillation papers.")
 
     paper = "Simonyan, Zisserman 2015, arXiv:1409.1556"
+    known = tuple({"depth": depth} for depth in (8, 11, 13, 16, 19))
 
     def stage_names(self) -> list[str]:
         """The five blocks."""
@@ -114,6 +127,7 @@ class MobileNetV2(Student):
     width: float = Field(default=0.5, gt=0, le=4, description="Width multiple; 0.5 is the one of the papers.")
 
     paper = "Sandler et al. 2018, arXiv:1801.04381"
+    known = tuple({"width": width} for width in (0.25, 0.5, 0.75, 1.0, 1.4))
 
     def stage_names(self) -> list[str]:
         """The last stage of each resolution, and the last of all."""
@@ -127,6 +141,7 @@ class ShuffleNetV2(Student):
     size: Literal["0.5", "1.0", "1.5", "2.0"] = "1.0"
 
     paper = "Ma et al. 2018, arXiv:1807.11164"
+    known = tuple({"size": size} for size in ("0.5", "1.0", "1.5", "2.0"))
 
     def stage_names(self) -> list[str]:
         """The three stages."""
@@ -148,6 +163,14 @@ class Timm(Student):
     )
 
     paper = "Wightman 2019, PyTorch Image Models"
+    known = tuple(
+        {"name": name}
+        for name in (
+            "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "vgg16", "vgg16_bn", "densenet121",
+            "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100", "efficientnet_b0", "convnext_tiny",
+            "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "swin_tiny_patch4_window7_224",
+        )
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _kwargs_are_harmless(self) -> Self:

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.errors import Rejected, UserConfig
 from models.spec.students import Student, config
 
-#: Past this many parameters a network does not fit beside its gradients and moments (16 bytes each) in 64 GB.
-MAX_PARAMETERS = 4_000_000_000
+#: With its gradients and moments, 16 bytes each, a network of this size takes 32 GB.
+MAX_PARAMETERS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Network:
     stages: list[str] = field(default_factory=list)
 
 
-def family(architecture: Student) -> ModuleType:
-    """The file that builds the architecture."""
-    return import_module(f"worker.students.{architecture.model_dump()['type']}")
+def family(kind: str) -> ModuleType:
+    """The file that builds the architectures of one type."""
+    return import_module(f"worker.students.{kind}")
 
 
 def build_network(
@@ -47,23 +47,28 @@ def build_network(
 
     It is first built without memory, to refuse what cannot be: UserConfig, with the field under `pointer`.
     """
-    with torch.device("meta"):
-        sketch = _construct(architecture, in_shape, num_outputs, pointer)
-    _refuse_too_large(sketch, pointer)
-    _refuse_misfit(sketch, in_shape, num_outputs, pointer)
-    module = _construct(architecture, in_shape, num_outputs, pointer)
-    made_by = family(architecture)
-    return Network(module, made_by.head(module), made_by.stages(module))
+    made_by = family(architecture.type)
+    with _pointing_into_the_spec(pointer):
+        with torch.device("meta"):
+            sketch = made_by.build(in_shape, num_outputs, **config(architecture))
+        _refuse_too_large(sketch)
+        _refuse_misfit(sketch, in_shape, num_outputs)
+        module = made_by.build(in_shape, num_outputs, **config(architecture))
+        return Network(module, made_by.head(module), made_by.stages(module))
 
 
 def infer_io(architecture: Student, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
     """Input channels (or features) and outputs of a state_dict that should fit the architecture. Raises Rejected."""
     try:
-        inputs, outputs = family(architecture).infer(shapes, config(architecture))
-    except (KeyError, IndexError) as error:
-        raise Rejected(
-            f"the checkpoint does not fit the architecture: it has no usable {error.args[0]!r}", code="missing_keys"
-        ) from error
+        inputs, outputs = family(architecture.type).infer(shapes, config(architecture))
+    except KeyError as error:
+        sentence = f"the checkpoint does not fit the architecture: it has no tensor {error.args[0]!r}"
+        raise Rejected(sentence, code="missing_keys") from error
+    except IndexError as error:
+        sentence = "the checkpoint does not fit the architecture: its first or last tensor has too few dimensions"
+        raise Rejected(sentence, code="wrong_shapes") from error
+    except ValueError as error:
+        raise Rejected(str(error.args[0]), code="architecture") from error
     return int(inputs), int(outputs)
 
 
@@ -79,38 +84,6 @@ def count_flops(module: nn.Module, in_shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
-def _construct(architecture: Student, in_shape: tuple[int, ...], num_outputs: int, pointer: str) -> nn.Module:
-    try:
-        module: nn.Module = family(architecture).build(in_shape, num_outputs, **config(architecture))
-    except ValueError as error:
-        sentence, *fields = error.args
-        raise UserConfig.at("/".join([pointer, *fields]), str(sentence), code="network") from error
-    return module
-
-
-def _refuse_too_large(sketch: nn.Module, pointer: str) -> None:
-    if (count := count_parameters(sketch)) > MAX_PARAMETERS:
-        raise UserConfig.at(
-            pointer,
-            f"this network has {count:.2g} parameters, more than the {MAX_PARAMETERS:.2g} that can be trained here: "
-            "choose a smaller depth or width",
-            code="network_too_large",
-        )
-
-
-def _refuse_misfit(module: nn.Module, in_shape: tuple[int, ...], num_outputs: int, pointer: str) -> None:
-    try:
-        shape = tuple(_trace(module, in_shape).shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UserConfig.at(
-            pointer, f"this network cannot take inputs of shape {list(in_shape)}: {error}", code="network_input"
-        ) from error
-    if shape != (1, num_outputs):
-        raise UserConfig.at(
-            pointer, f"this network gives {list(shape[1:])} a sample, the task needs [{num_outputs}]", code="network"
-        )
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients, for a while; each submodule then has the mode it had."""
@@ -122,6 +95,32 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def _pointing_into_the_spec(pointer: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        sentence, *fields = error.args
+        raise UserConfig.at("/".join([pointer, *map(str, fields)]), str(sentence), code="network") from error
+
+
+def _refuse_too_large(sketch: nn.Module) -> None:
+    if (count := count_parameters(sketch)) > MAX_PARAMETERS:
+        raise ValueError(
+            f"this network has {count:.2g} parameters, more than the {MAX_PARAMETERS:.2g} that can be trained here: "
+            "choose a smaller depth or width"
+        )
+
+
+def _refuse_misfit(sketch: nn.Module, in_shape: tuple[int, ...], num_outputs: int) -> None:
+    try:
+        shape = list(_trace(sketch, in_shape).shape[1:])
+    except Exception as error:  # A library's network answers what it cannot take with any kind of exception.
+        raise ValueError(f"this network cannot take inputs of shape {list(in_shape)}: {error}") from error
+    if shape != [num_outputs]:
+        raise ValueError(f"this network gives {shape} for one sample, where the task needs [{num_outputs}]")
 
 
 def _trace(module: nn.Module, in_shape: tuple[int, ...]) -> Tensor:

@@ -161,7 +161,7 @@ def stages(net: Layers) -> list[str]:
 
 def infer(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> tuple[int, int]:
     """Input channels or features, and outputs, off a state_dict's shapes."""
-    outputs, features = shapes["head.weight"]
+    outputs, features = shapes["head.weight"][0], shapes["head.weight"][1]
     for at, layer in enumerate(config["layers"]):
         if layer["type"] == "conv":
             return shapes[f"layers.{at}.weight"][1] * layer["groups"], outputs

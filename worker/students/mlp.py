@@ -4,6 +4,7 @@ Rumelhart, Hinton, Williams 1986. Weights start as He et al. 2015, arXiv:1502.01
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -32,7 +33,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, outputs: int, hidden: Sequence[int], dropout: float, batch_norm: bool) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        self.hidden = nn.ModuleList(Hidden(a, b, batch_norm) for a, b in zip(widths, hidden, strict=False))
+        self.hidden = nn.ModuleList(Hidden(a, b, batch_norm) for a, b in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], outputs)
 
@@ -71,3 +72,13 @@ def infer(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> t
     """Input features and outputs, off a state_dict's shapes."""
     first = "hidden.0.linear.weight" if config["hidden"] else "head.weight"
     return shapes[first][1], shapes["head.weight"][0]
+
+
+def guess(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """The config of a perceptron with these shapes, whatever its layers are called; None where it is none."""
+    matrices = [shape for shape in shapes.values() if len(shape) == 2]
+    chained = all(a[0] == b[1] for a, b in pairwise(matrices))
+    if not matrices or not chained or any(len(shape) > 2 for shape in shapes.values()):
+        return None
+    batch_norm = any(key.endswith("running_mean") for key in shapes)
+    return {"hidden": [shape[0] for shape in matrices[:-1]], **({"batch_norm": True} if batch_norm else {})}

@@ -93,7 +93,7 @@ def build(
     """The network for images of `in_shape` (channels, height, width), of any size."""
     if len(in_shape) != 3:
         raise ValueError(f"resnet takes images (channels, height, width), the data has {list(in_shape)}")
-    stem = stem or (16 if width == 1 else 32)
+    stem = stem or _usual_stem(width)
     if shortcut == "A" and stem > 16 * width:
         raise ValueError(f"shortcut A cannot drop channels: stem must be at most {16 * width}, got {stem}", "stem")
     blocks = (depth - 2) // 6
@@ -113,3 +113,22 @@ def stages(_net: nn.Module) -> list[str]:
 def infer(shapes: Mapping[str, tuple[int, ...]], _config: Mapping[str, Any]) -> tuple[int, int]:
     """Input channels and outputs, off a state_dict's shapes."""
     return shapes["conv1.weight"][1], shapes["fc.weight"][0]
+
+
+def guess(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """The config of a network with these names and shapes; None where it is none of this family."""
+    first = shapes.get("layer1.0.conv1.weight", ())
+    blocks = sum(f"layer1.{at}.conv2.weight" in shapes for at in range(len(shapes)))
+    # The larger relatives, for photographs, have a fourth stage.
+    if len(first) != 4 or first[0] % 16 or "fc.weight" not in shapes or "layer4.0.conv1.weight" in shapes:
+        return None
+    found: dict[str, Any] = {"depth": 6 * blocks + 2, "width": first[0] // 16}
+    if first[1] != _usual_stem(found["width"]):
+        found["stem"] = first[1]
+    if "layer2.0.downsample.0.weight" not in shapes:
+        found["shortcut"] = "A"
+    return found
+
+
+def _usual_stem(width: int) -> int:
+    return 16 if width == 1 else 32

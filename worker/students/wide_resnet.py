@@ -96,3 +96,12 @@ def stages(_net: nn.Module) -> list[str]:
 def infer(shapes: Mapping[str, tuple[int, ...]], _config: Mapping[str, Any]) -> tuple[int, int]:
     """Input channels and outputs, off a state_dict's shapes."""
     return shapes["conv1.weight"][1], shapes["fc.weight"][0]
+
+
+def guess(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """The config of a network with these names and shapes; None where it is none of this family."""
+    first = shapes.get("block1.layer.0.conv1.weight", ())
+    blocks = sum(f"block1.layer.{at}.conv2.weight" in shapes for at in range(len(shapes)))
+    if len(first) != 4 or first[0] % 16 or "fc.weight" not in shapes:
+        return None
+    return {"depth": 6 * blocks + 4, "width": first[0] // 16}
