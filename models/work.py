@@ -64,3 +64,11 @@ class IntakeResult(Record):
     meta: dict[str, object] | None = None
     #: Name of the canonical file in out/.
     file: str | None = None
+
+
+class IntakeExit(IntEnum):
+    """Exit codes of the confined converter. Anything else is a crash; a negative one is a signal."""
+
+    DONE = 0  # out/result.json holds the verdict, for or against
+    MEMORY = 5
+    DISK = 6
