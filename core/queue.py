@@ -46,7 +46,7 @@ class _Sheet:
         "global_keyprefix": "distillery:",
         "visibility_timeout": 3600,
         "socket_connect_timeout": 2,
-        "socket_timeout": 5,
+        "socket_timeout": 3,  # longer than a worker waits for a message in one read
         "socket_keepalive": True,
         "health_check_interval": 10,
         # Of one publish; a worker's own connection is made again for ever.
