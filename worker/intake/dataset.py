@@ -1,0 +1,66 @@
+"""An uploaded data set to its canonical form: one file that every job reads, and a report for its owner.
+
+WORKDIR/upload goes in; WORKDIR/out/data.safetensors (models.canonical) comes out where the verdict is good.
+"""
+
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from core.errors import Rejected
+from models.canonical import DatasetMeta
+from models.spec.data import DatasetSpec, ImageOptions, TableOptions
+from models.work import IntakeOrder, IntakeResult
+from worker.intake import image_rows, table_rows
+from worker.intake.dataset_report import accepted, rejected
+from worker.intake.reading import mismatch, reader_for
+from worker.readers.base.case import Case
+from worker.readers.base.content import open_upload
+from worker.readers.base.limits import LIMITS, Limits
+
+FILE = "data.safetensors"
+
+
+def convert(order: IntakeOrder, workdir: Path, limits: Limits = LIMITS) -> IntakeResult:
+    """The verdict. What lies beyond the limits of memory or disk is raised, for the door to tell."""
+    scratch, out = workdir / "scratch", workdir / "out"
+    for folder in (scratch, out):
+        folder.mkdir(exist_ok=True)
+    case = Case(_spec(order), scratch, limits)
+    try:
+        meta = _convert(workdir / "upload", order.filename, case, out / FILE)
+    except Rejected as error:
+        (out / FILE).unlink(missing_ok=True)
+        return rejected(case, error)
+    finally:
+        shutil.rmtree(scratch)
+    return accepted(case, meta, FILE)
+
+
+def _spec(order: IntakeOrder) -> DatasetSpec:
+    try:
+        return DatasetSpec.model_validate(order.spec)
+    except ValidationError as error:
+        raise Rejected(f"The stored spec of the data set is no longer valid: {error}", code="spec") from error
+
+
+def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMeta:
+    content = open_upload(upload, filename, case)
+    reader = reader_for(content, case)
+    if case.spec.task == "image_classification":
+        _warn_of_unused(case, TableOptions(), case.spec.table, "table")
+        if not hasattr(reader, "read_images"):
+            raise mismatch(case)
+        if case.spec.split.column is not None:
+            raise Rejected.at("/split/column", "split.column is for tables; leave it out for images.", code="split")
+        return image_rows.convert(reader.read_images(content, case), case, target)
+    _warn_of_unused(case, ImageOptions(), case.spec.image, "image")
+    if not hasattr(reader, "read_table"):
+        raise mismatch(case)
+    return table_rows.convert(reader.read_table(content, case), case, target)
+
+
+def _warn_of_unused(case: Case, default: object, given: object, name: str) -> None:
+    if given != default:
+        case.warned("unused", f"What `{name}` says has no meaning for the task {case.spec.task}.")

@@ -1,0 +1,180 @@
+"""A table to the canonical file: target and split first, then what each column is, then the features."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import Rejected
+from models.canonical import SPLITS, Column, DatasetMeta, Target
+from worker.intake import classes, split
+from worker.intake import target as targets
+from worker.intake.canonical_file import RawTensor, write_canonical
+from worker.intake.columns import Moments, Profile, settle_columns
+from worker.intake.counts import count_splits
+from worker.intake.encoding import encode
+from worker.readers.base.case import Case
+from worker.readers.base.labels import MISSING
+from worker.readers.base.splits import TRAIN
+from worker.readers.base.table import RecordBatch, Table
+
+_BINS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Which rows count (N,), and of those the target and the split (n,)."""
+
+    keep: NDArray[np.bool_]
+    y: NDArray[np.generic]
+    split: NDArray[np.uint8]
+    classes: list[str]
+    target: Target | None
+
+
+def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
+    """Writes `target`. Raises: Rejected where target, classes, columns or too many bad rows forbid it."""
+    name, features = _roles(table, case)
+    case.passed("target", f"The target is column {name!r}; {len(features)} columns are looked at for features.")
+    settle_rows = _regression if case.spec.task == "tabular_regression" else _classification
+    rows = settle_rows(table, name, case)
+    columns = settle_columns(_profile(table, features, rows, case), case)
+    shape = (len(rows.y), sum(column.num_features for column in columns))
+    if 4 * shape[0] * shape[1] > case.limits.max_canonical_bytes:
+        raise Rejected(
+            f"{shape[0]} rows of {shape[1]} features make {4 * shape[0] * shape[1]} bytes.", code="too_large"
+        )
+    raw = case.new_scratch(".x")
+    with raw.open("wb") as out:
+        names = [column.name for column in columns]
+        for batch, _ in _kept(table, names, rows, case.limits.block_bytes // (4 * shape[1])):
+            out.write(encode(batch, columns, case).data)
+    write_canonical(target, RawTensor(raw, "float32", shape), rows.y, rows.split)
+    return _meta(rows, columns, case)
+
+
+def _meta(rows: _Rows, columns: list[Column], case: Case) -> DatasetMeta:
+    return DatasetMeta(
+        task=case.spec.task,
+        counts=count_splits(rows.split, case),
+        input_shape=(sum(column.num_features for column in columns),),
+        num_outputs=len(rows.classes) or 1,
+        classes=rows.classes,
+        columns=columns,
+        target=rows.target,
+    )
+
+
+def _roles(table: Table, case: Case) -> tuple[str, list[str]]:
+    """(target, feature columns). Raises: Rejected where the spec names a column that is not there."""
+    options, by = case.spec.table, case.spec.split.column
+    wanted = [
+        ("/table/target", options.target),
+        ("/split/column", by),
+        *((f"/table/ignore/{place}", name) for place, name in enumerate(options.ignore)),
+        *((f"/table/categorical/{place}", name) for place, name in enumerate(options.categorical)),
+    ]
+    for pointer, name in wanted:
+        if name is not None and name not in table.columns:
+            shown = ", ".join(table.columns[:50]) + (" ..." if len(table.columns) > 50 else "")
+            raise Rejected.at(pointer, f"There is no column {name!r}. The columns are: {shown}.", code="columns")
+    aside = {*options.ignore, by}
+    if options.target is not None and options.target in aside:
+        raise Rejected.at(
+            "/table/target", f"Column {options.target!r} cannot be the target and left out.", code="target"
+        )
+    last = table.default_target if table.default_target not in aside else None
+    rest = [name for name in table.columns if name not in aside]
+    if len(rest) < 2:
+        raise Rejected("The table needs a target and at least one more column.", code="columns")
+    target = options.target or last or rest[-1]
+    return target, [name for name in rest if name != target]
+
+
+def _classification(table: Table, name: str, case: Case) -> _Rows:
+    labels = targets.read_labels(table, name, case)
+    official, placed = targets.official_split(table, case.spec.split.column, case)
+    labels = targets.without_dots(labels, official, name, case)
+    keep = placed & (labels.codes != MISSING)
+    targets.note_bad(table, placed & ~keep, f"target {name!r} is missing", case)
+    case.judge_bad_rows(int(keep.sum()))
+    targets.check_are_classes(labels, int(keep.sum()), name)
+    names, codes = classes.settle(labels, case)
+    y = codes[keep]
+    settled = split.settle(official[keep], y, names, case)
+    classes.check_presence(names, y, settled, case)
+    return _Rows(keep, y, settled, names, None)
+
+
+def _regression(table: Table, name: str, case: Case) -> _Rows:
+    if case.spec.classes is not None:
+        raise Rejected.at("/classes", "A regression has no classes; leave `classes` out.", code="classes")
+    found = targets.read_values(table, name, case)
+    official, placed = targets.official_split(table, case.spec.split.column, case)
+    keep = placed & np.isfinite(found.values)
+    for mask, reason in ((~found.is_known, "missing"), (found.is_known, "no finite number")):
+        targets.note_bad(table, placed & ~keep & mask, f"target {name!r} is {reason}", case)
+    if found.texts and keep.sum() < 0.5 * len(keep):
+        raise Rejected.at(
+            "/table/target",
+            f"The target {name!r} holds text such as {found.texts[0][:60]!r}; tabular_regression predicts numbers. Set "
+            "table.target to another column, or take the task tabular_classification.",
+            code="target",
+        )
+    case.judge_bad_rows(int(keep.sum()))
+    values = found.values[keep]
+    settled = split.settle(official[keep], *split.rank_strata(values), case)
+    figures = Moments()
+    figures.add(values[settled == TRAIN])
+    if figures.low == figures.high or not np.isfinite(figures.std):
+        raise Rejected.at(
+            "/table/target",
+            f"The target {name!r} runs from {figures.low:g} to {figures.high:g} in training: nothing to predict.",
+            code="target",
+        )
+    _describe_target(name, values, settled, figures, case)
+    y = ((values - figures.mean) / figures.std).astype(np.float32)
+    return _Rows(keep, y, settled, [], Target(name=name, mean=figures.mean, std=figures.std))
+
+
+def _describe_target(
+    name: str, values: NDArray[np.float64], settled: NDArray[np.uint8], figures: Moments, case: Case
+) -> None:
+    edges = np.histogram_bin_edges(values, _BINS)
+    counts = {
+        split_name: np.histogram(values[settled == place], edges)[0].tolist() for place, split_name in enumerate(SPLITS)
+    }
+    case.facts["histogram"] = {"edges": edges.tolist(), **counts}
+    case.facts["target"] = {
+        "name": name,
+        "mean": figures.mean,
+        "std": figures.std,
+        "min": figures.low,
+        "max": figures.high,
+    }
+
+
+def _profile(table: Table, features: Sequence[str], rows: _Rows, case: Case) -> list[Profile]:
+    profiles = [Profile(name, name in case.spec.table.categorical) for name in features]
+    for batch, places in _kept(table, features, rows, case.limits.block_bytes // (8 * len(features))):
+        in_train = rows.split[places] == TRAIN
+        for profile, array in zip(profiles, batch.columns, strict=True):
+            profile.add(array, in_train, case)
+    return profiles
+
+
+def _kept(table: Table, names: Sequence[str], rows: _Rows, max_rows: int) -> Iterator[tuple[RecordBatch, slice]]:
+    """(batch of rows that count, which of them it holds), at most `max_rows` a batch."""
+    start, done = 0, 0
+    for whole in table.batches(names):
+        for first in range(0, whole.num_rows, max(1, max_rows)):
+            batch = whole.slice(first, max(1, max_rows))
+            mask = rows.keep[start : start + batch.num_rows]
+            start += batch.num_rows
+            chosen = batch if mask.all() else batch.take(np.flatnonzero(mask))
+            yield chosen, slice(done, done + chosen.num_rows)
+            done += chosen.num_rows
+    if start != len(rows.keep):
+        raise Rejected(f"The file says that it has {len(rows.keep)} rows but holds {start}.", code="damaged")

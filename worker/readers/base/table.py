@@ -1,0 +1,52 @@
+"""What a reader of tables hands over: columns that can be gone through again and again, some rows at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import Rejected
+from worker.readers.base.case import Case
+
+#: pyarrow has no types that mypy could read; batches are pyarrow.RecordBatch.
+RecordBatch = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows in the order that they will have in the canonical file."""
+
+    columns: tuple[str, ...]
+    #: (N,) with official splits, splits.UNKNOWN where the upload says nothing.
+    split: NDArray[np.uint8]
+    #: Record batches of the named columns, in that order, over all rows.
+    batches: Callable[[Sequence[str]], Iterator[RecordBatch]]
+    row_name: Callable[[int], str]
+    #: The column to predict where the user names none.
+    default_target: str
+
+
+def unique_names(raw: Sequence[str], case: Case) -> tuple[str, ...]:
+    """Column names without blanks around them, none empty, none twice, none longer than a spec could say."""
+    names: list[str] = []
+    taken = {name.strip() for name in raw}
+    for place, text in enumerate(raw):
+        name = " ".join(text.replace("\x00", " ").split())[:200] or f"c{place}"
+        if name in names:
+            num = next(num for num in range(1, len(raw) + 1) if f"{name}.{num}" not in taken.union(names))
+            case.warned("columns", f"Two columns are called {name!r}; the second is read as {name}.{num}.")
+            name = f"{name}.{num}"
+        names.append(name)
+    return tuple(names)
+
+
+def check_table_size(num_columns: int, num_rows: int, case: Case) -> None:
+    """Raises: Rejected beyond the limits on rows and columns."""
+    for num, limit, what in (
+        (num_columns, case.limits.max_columns, "columns"),
+        (num_rows, case.limits.max_rows, "rows"),
+    ):
+        if num > limit:
+            raise Rejected(f"The table has {num} {what}; the limit is {limit}.", code="too_large")

@@ -1,0 +1,173 @@
+"""npz: arrays x and y under their usual names, for all rows or one pair a split. Pickled objects are never loaded.
+
+An array's key is taken apart at `_`: one word may name the split (`x_train`, `test_labels`), the rest says what it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.errors import Rejected
+from worker.readers.base import labels as label_forms
+from worker.readers.base import splits
+from worker.readers.base.array_images import ArrayImages, Part
+from worker.readers.base.arrays import ArrayFile, open_npy
+from worker.readers.base.case import Case
+from worker.readers.base.content import Content
+from worker.readers.base.files import Entry, extract
+from worker.readers.base.images import Images
+from worker.readers.base.table import RecordBatch, Table, check_table_size
+
+_IMAGES = ("x", "images", "image", "imgs", "data", "inputs", "features", "arr_0")
+_FEATURES = ("x", "data", "features", "inputs", "images", "arr_0")
+_LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One split's arrays."""
+
+    split: int
+    x: ArrayFile
+    y: ArrayFile
+
+
+def fits(content: Content) -> bool:
+    """Whether the upload holds .npy arrays."""
+    return content.kind == "npy"
+
+
+def read_images(content: Content, case: Case) -> Images:
+    """Raises: Rejected where no pair of images and labels is found."""
+    pairs = _pairs(content, case, _IMAGES)
+    parts = [Part(pair.x, pair.split) for pair in pairs]
+    return ArrayImages(parts, label_forms.of_array(_stacked_labels(pairs), pairs[0].y.name), case)
+
+
+def read_table(content: Content, case: Case) -> Table:
+    """Raises: Rejected where x is no (N, D) array of numbers with a y for each row."""
+    pairs = _pairs(content, case, _FEATURES)
+    num_rows, width = sum(len(pair.x) for pair in pairs), pairs[0].x.shape[-1]
+    for pair in pairs:
+        if len(pair.x.shape) != 2 or pair.x.shape[1] != width or pair.x.dtype.kind not in "biuf":
+            raise Rejected.at(
+                "/task",
+                f"{pair.x.name} has shape {pair.x.shape} of {pair.x.dtype}; a table is (N, {width}) numbers. Images "
+                "belong to the task image_classification.",
+                code="shapes",
+            )
+    check_table_size(width, num_rows, case)
+    target = _key(pairs[0].y.name, _LABELS)[0]
+    values = _target_values(pairs, case)
+    features = tuple(f"x{place}" for place in range(width))
+    return Table(
+        columns=(*features, target),
+        split=np.concatenate([splits.constant(pair.split, len(pair.x)) for pair in pairs]),
+        batches=lambda columns: _batches(pairs, values, columns, target, case.limits.block_bytes),
+        row_name=lambda row: f"row {row}",
+        default_target=target,
+    )
+
+
+def _pairs(content: Content, case: Case, x_names: Sequence[str]) -> list[Pair]:
+    found: dict[tuple[bool, int], tuple[int, Entry]] = {}
+    entries = content.of_kind("npy", case)
+    for entry in entries:
+        for is_label, names in ((False, x_names), (True, _LABELS)):
+            name, split = _key(entry.parts[-1], names)
+            if name in names:
+                best = found.get((is_label, split))
+                if best is None or names.index(name) < best[0]:
+                    found[is_label, split] = (names.index(name), entry)
+    chosen = _complete(found, [entry.name.removesuffix(".npy") for entry in entries], x_names)
+    used = {entry.name for pair in chosen.values() for entry in pair}
+    for entry in entries:
+        if entry.name not in used:
+            case.ignored.add(entry.name.removesuffix(".npy"), "this key is not read")
+    return [_opened(split, *chosen[split], content, case) for split in sorted(chosen)]
+
+
+def _complete(
+    found: dict[tuple[bool, int], tuple[int, Entry]], keys: list[str], x_names: Sequence[str]
+) -> dict[int, tuple[Entry, Entry]]:
+    """split -> (x, y). One pair without a split's name beside x_test and the like is the training set."""
+    seen = {split for _, split in found}
+    for split in seen:
+        if (False, split) not in found or (True, split) not in found:
+            missing = "images or features" if (False, split) not in found else "labels"
+            where = "" if split == splits.UNKNOWN else f" for {('train', 'val', 'test')[split]}"
+            raise Rejected(f"The npz has no {missing}{where}. {_expected(keys, x_names)}", code="keys")
+    if not seen:
+        raise Rejected(f"The npz has no array of a known name. {_expected(keys, x_names)}", code="keys")
+    if {splits.UNKNOWN, splits.TRAIN} <= seen:
+        seen.remove(splits.UNKNOWN)  # `x` beside `x_train` is the whole before it was split
+    return {split: (found[False, split][1], found[True, split][1]) for split in seen}
+
+
+def _expected(keys: list[str], x_names: Sequence[str]) -> str:
+    return (
+        f"Its keys are {', '.join(keys[:20])}. Name the arrays x and y, or x_train, y_train, x_test and y_test; also "
+        f"read are {', '.join(x_names[1:])} and {', '.join(_LABELS[1:])}."
+    )
+
+
+def _key(name: str, names: Sequence[str]) -> tuple[str, int]:
+    """(what an array is, its split) by its key, in lower case: `X_train.npy` is ("x", TRAIN)."""
+    key = name.rpartition("/")[2].removesuffix(".npy").lower()
+    if key in names:
+        return key, splits.UNKNOWN
+    words = key.split("_")
+    for place, word in enumerate(words):
+        split = splits.of_word(word)
+        if split is not None:
+            return "_".join(words[:place] + words[place + 1 :]), split
+    return key, splits.UNKNOWN
+
+
+def _opened(split: int, x_entry: Entry, y_entry: Entry, content: Content, case: Case) -> Pair:
+    x, y = (
+        open_npy(extract(content.files, entry, case), entry.name.removesuffix(".npy"), case)
+        for entry in (x_entry, y_entry)
+    )
+    if len(x) != len(y):
+        raise Rejected(f"{x.name} has {len(x)} rows, {y.name} {len(y)}.", code="pairs")
+    return Pair(split, x, y)
+
+
+def _stacked_labels(pairs: list[Pair]) -> NDArray[np.generic]:
+    arrays = [pair.y.whole() for pair in pairs]
+    if len({(array.dtype.kind in "US", array.shape[1:]) for array in arrays}) > 1:
+        shapes = ", ".join(f"{pair.y.name} {pair.y.shape} {pair.y.dtype}" for pair in pairs)
+        raise Rejected(f"The label arrays of the splits differ in kind: {shapes}.", code="labels")
+    return np.concatenate(arrays)
+
+
+def _target_values(pairs: list[Pair], case: Case) -> pa.Array:
+    """y as one Arrow column: numbers for a regression, class names for a classification."""
+    stacked, name = _stacked_labels(pairs), pairs[0].y.name
+    if case.spec.task == "tabular_regression":
+        if stacked.dtype.kind not in "biuf" or stacked.size != len(stacked):
+            raise Rejected.at(
+                "/task",
+                f"{name} has shape {stacked.shape} of {stacked.dtype}; tabular_regression wants one number a row.",
+                code="target",
+            )
+        return pa.array(stacked.reshape(-1).astype(np.float64))
+    labels = label_forms.of_array(stacked, name)
+    codes = pa.array(labels.codes, mask=labels.codes == label_forms.MISSING)
+    return pa.array(labels.names, pa.string()).take(codes)
+
+
+def _batches(
+    pairs: list[Pair], target_values: pa.Array, columns: Sequence[str], target: str, block_bytes: int
+) -> Iterator[RecordBatch]:
+    offset = 0
+    for pair in pairs:
+        for first, x in pair.x.blocks(block_bytes):
+            y = target_values.slice(offset + first, len(x))
+            arrays = [y if name == target else pa.array(x[:, int(name[1:])].astype(np.float64)) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        offset += len(pair.x)

@@ -1,0 +1,115 @@
+"""Parquet: one file, or one a split in an archive. Columns of flat types are read; nested and binary ones are not."""
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from core.errors import Rejected
+from worker.readers.base import splits
+from worker.readers.base.case import Case
+from worker.readers.base.content import Content
+from worker.readers.base.files import extract
+from worker.readers.base.table import RecordBatch, Table, check_table_size
+from worker.readers.base.table_files import TableFile, choose
+
+#: A row group says little of how much its columns unpack to, so few rows are read at a time.
+_BATCH_ROWS = 8192
+_READ = (
+    pa.types.is_boolean,
+    pa.types.is_date,
+    pa.types.is_decimal,
+    pa.types.is_floating,
+    pa.types.is_integer,
+    pa.types.is_large_string,
+    pa.types.is_null,
+    pa.types.is_string,
+    pa.types.is_string_view,
+    pa.types.is_timestamp,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file, its footer read."""
+
+    path: Path
+    name: str
+    split: int
+    num_rows: int
+    columns: tuple[str, ...]
+
+
+def fits(content: Content) -> bool:
+    """Whether the upload holds Parquet."""
+    return content.kind == "parquet"
+
+
+def read_table(content: Content, case: Case) -> Table:
+    """Raises: Rejected where a file is damaged, or the files do not have the same columns."""
+    parts = [_open(file, content, case) for file in choose(content.of_kind("parquet", case), case)]
+    columns = parts[0].columns
+    for part in parts[1:]:
+        if missing := sorted(set(columns) - set(part.columns)):
+            raise Rejected(
+                f"{part.name} has no column {', '.join(missing[:50])}, which {parts[0].name} has. Every split needs "
+                "the same columns, the target too; leave a file without labels out.",
+                code="columns",
+            )
+    if not columns:
+        raise Rejected("The table has no columns of a flat type.", code="columns")
+    check_table_size(len(columns), sum(part.num_rows for part in parts), case)
+    case.facts["source"] = [{"name": part.name, "rows": part.num_rows} for part in parts]
+    starts = np.cumsum([0, *(part.num_rows for part in parts)]).tolist()
+    return Table(
+        columns=columns,
+        split=np.concatenate([splits.constant(part.split, part.num_rows) for part in parts]),
+        batches=lambda names: _batches(parts, names),
+        row_name=lambda row: _row_name(parts, starts, row),
+        default_target=columns[-1],
+    )
+
+
+def _open(file: TableFile, content: Content, case: Case) -> Part:
+    path = extract(content.files, file.entry, case)
+    try:
+        with parquet.ParquetFile(path) as opened:
+            schema, num_rows = opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file.entry.name, error) from error
+    check_table_size(len(schema), num_rows, case)
+    flat = [column.name for column in schema if _is_flat(column.type)]
+    for column in schema:
+        if not _is_flat(column.type):
+            case.warned("columns", f"Column {column.name!r} of {file.entry.name} is left out: type {column.type}.")
+    if len(set(schema.names)) < len(schema.names):
+        raise Rejected(f"{file.entry.name} has two columns of one name.", code="columns")
+    return Part(path, file.entry.name, file.split, num_rows, tuple(flat))
+
+
+def _is_flat(kind: "pa.DataType") -> bool:
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(is_read(values) for is_read in _READ)
+
+
+def _batches(parts: Sequence[Part], columns: Sequence[str]) -> Iterator[RecordBatch]:
+    for part in parts:
+        try:
+            with parquet.ParquetFile(part.path) as opened:
+                for batch in opened.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+                    yield batch.select(list(columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(part.name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> Rejected:
+    return Rejected(f"{name} is cut short or damaged ({error}). Upload it again.", code="damaged")
+
+
+def _row_name(parts: Sequence[Part], starts: Sequence[int], row: int) -> str:
+    place = bisect.bisect_right(starts, row) - 1
+    return f"{parts[place].name}, row {row - starts[place]}"
