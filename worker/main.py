@@ -1,0 +1,96 @@
+"""The worker's door: `python -m worker.main` runs Celery with one process a device and two for checks.
+
+A task is handed an id and nothing else, and only says that there is something to look at (worker.loop). Neither this
+process nor any that it forks imports torch: CUDA does not survive a fork, and a training process must be one that can
+be killed.
+"""
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging, worker_process_init, worker_shutting_down
+
+from core import db, queue
+from core.checks import Kind
+from core.logs import configure
+from core.settings import settings
+from worker import drain
+from worker.devices import devices
+from worker.loop import CHECK_SLOTS, run_checks, run_jobs
+from worker.outage import OUTAGE
+from worker.patrol import Patrol
+
+log = logging.getLogger(__name__)
+
+
+@queue.app.task(name=queue.RUN_JOB)  # type: ignore[untyped-decorator]
+def run_job(job_id: str) -> None:
+    """There is a job to run; perhaps not this one."""
+    log.debug("woken for %s", job_id)
+    with drain.on_sigterm():
+        _unless_away(run_jobs)
+
+
+@queue.app.task(name=queue.CHECK)  # type: ignore[untyped-decorator]
+def check(kind: Kind, id_: str) -> None:
+    """There is an upload to check."""
+    with drain.on_sigterm():
+        _unless_away(lambda: run_checks(kind, id_))
+
+
+def _unless_away(work: Any) -> None:
+    try:
+        work()
+    except OUTAGE as error:
+        log.warning("nothing is taken while the database is away: %s", error)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: Any) -> None:
+    """Celery leaves logging to whoever listens to this."""
+    configure()
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _forget_connections(**_: Any) -> None:
+    """A fork must not speak on the connections of its parent."""
+    db.engine().dispose(close=False)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain(**_: Any) -> None:
+    """Let what runs write a checkpoint and give its job back; Celery waits for that."""
+    drain.request()
+
+
+def main() -> int:
+    """Work until a signal comes."""
+    configure()
+    # It is about pickle, which no message of ours may be; in a container, root is who runs everything.
+    warnings.simplefilter("ignore", SecurityWarning)
+    found = devices(settings())
+    log.info("devices: %s", ", ".join(device.name for device in found))
+    patrol = Patrol()
+    patrol.start()
+    try:
+        queue.app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                f"--concurrency={len(found) + len(CHECK_SLOTS)}",
+                "--pool=prefork",
+                "--without-gossip",
+                "--without-mingle",
+                f"--loglevel={settings().log_level}",
+            ]
+        )
+    finally:
+        patrol.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

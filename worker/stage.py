@@ -1,0 +1,125 @@
+"""A work folder made ready: the order for the engine, and verified copies of the teacher, data and checkpoint."""
+
+import errno
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import db
+from core.errors import Infra, Internal, NotFound
+from core.jobs import Claim
+from core.settings import settings
+from core.storage import storage
+from models.canonical import DatasetMeta, TeacherMeta
+from models.spec.job import JobSpec
+from models.tables import Attempt, Dataset, Job, Teacher
+from models.work import WorkOrder
+from worker.devices import Device
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the store and what its bytes must hash to."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the database knows of a claimed job."""
+
+    spec: JobSpec
+    teacher: TeacherMeta
+    teacher_file: StoredFile
+    dataset: DatasetMeta
+    dataset_file: StoredFile
+    #: Seconds that earlier attempts ran.
+    ran_s: float
+    #: As worker.checkpoints wrote it.
+    checkpoint: dict[str, Any] | None
+    #: The failure of the attempt before this one.
+    previous_error: dict[str, Any] | None
+
+
+def read_inputs(claim: Claim) -> Inputs:
+    """Look the job up, with its teacher and its data set."""
+    with db.session() as session:
+        job = session.get_one(Job, claim.job_id)
+        teacher, dataset = session.get_one(Teacher, job.teacher_id), session.get_one(Dataset, job.dataset_id)
+        previous = session.get(Attempt, (claim.job_id, claim.attempt - 1))
+        return Inputs(
+            spec=JobSpec.model_validate(job.spec),
+            teacher=TeacherMeta.model_validate(teacher.meta),
+            teacher_file=_file_of(teacher),
+            dataset=DatasetMeta.model_validate(dataset.meta),
+            dataset_file=_file_of(dataset),
+            ran_s=job.ran_s,
+            checkpoint=job.checkpoint,
+            previous_error=previous.error if previous is not None else None,
+        )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a job runs: a device, CPU threads, and the module that is the child's door."""
+
+    device: Device
+    threads: int
+    engine: str = "worker.engine.run"
+
+
+def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Callable[[], None]) -> None:
+    """Copy the inputs into `workdir` and write job.json. `check` may raise between two chunks to end it."""
+    suffix = "onnx" if inputs.teacher.architecture.type == "onnx" else "safetensors"
+    copy(inputs.teacher_file, workdir / f"teacher.{suffix}", check)
+    copy(inputs.dataset_file, workdir / "data.safetensors", check)
+    (workdir / "checkpoints").mkdir(exist_ok=True)
+    (workdir / "out").mkdir(exist_ok=True)
+    order = WorkOrder(
+        job_id=claim.job_id,
+        attempt=claim.attempt,
+        spec=inputs.spec,
+        teacher=inputs.teacher,
+        teacher_sha256=inputs.teacher_file.sha256,
+        dataset=inputs.dataset,
+        dataset_sha256=inputs.dataset_file.sha256,
+        device=bench.device.kind,
+        threads=bench.threads,
+        max_seconds=max(1.0, inputs.spec.limits.max_seconds - inputs.ran_s),
+        checkpoint_s=settings().checkpoint_s,
+    )
+    (workdir / "job.json").write_text(order.model_dump_json())
+
+
+def copy(file: StoredFile, target: Path, check: Callable[[], None]) -> None:
+    """A verified copy. Raises Infra where the bytes are gone or have changed, or where there is no room for them."""
+    digest = hashlib.sha256()
+    try:
+        with target.open("wb") as out:
+            for chunk in storage().read(file.key, 0, file.size):
+                check()
+                digest.update(chunk)
+                out.write(chunk)
+    except NotFound as error:
+        raise Infra(f"{file.key} is gone from the store.", code="store_damaged") from error
+    except OSError as error:
+        raise _disk(error) from error
+    if digest.hexdigest() != file.sha256:
+        raise Infra(f"{file.key} in the store has changed: it no longer hashes to {file.sha256}.", code="store_damaged")
+
+
+def _disk(error: OSError) -> Infra:
+    """The failure for a disk that cannot be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Infra("The worker's disk is full: free some space under DISTILLERY_DATA_DIR.", code="no_space")
+    return Infra(f"The worker's disk cannot be used: {error}", code="disk")
+
+
+def _file_of(checked: Teacher | Dataset) -> StoredFile:
+    if checked.storage_key is None or checked.sha256 is None or checked.size is None:
+        raise Internal(f"{checked.id} is {checked.status} and has no file.", code="not_ready")
+    return StoredFile(checked.storage_key, checked.sha256, checked.size)
