@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 
 from core import db
+from core.errors import Unavailable
 from core.jobs import CHANNEL
 
 _RECONNECT_S = 2.0
@@ -71,7 +72,7 @@ class Bell:
         while True:
             try:
                 await self._listen_once()
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, Unavailable) as error:
                 log.warning("event streams fall back to polling until the database answers: %s", error)
             await asyncio.sleep(_RECONNECT_S)
 

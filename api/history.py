@@ -46,14 +46,9 @@ def metrics(session: Session, job_id: str, points: int) -> Metrics:
     before = _share(newest.c.place - 1, newest.c.count, points)
     wanted = select(newest.c.seq).where(or_(newest.c.count <= points, bucket != before))
     total = session.scalar(select(func.count()).select_from(newest)) or 0
-    query = select(Event).where(Event.job_id == job.id, Event.seq.in_(wanted)).order_by(Event.seq)
-    return Metrics(
-        points=[
-            MetricPoint.model_validate({"seq": event.seq, "at": event.at, **event.data})
-            for event in session.scalars(query)
-        ],
-        total=total,
-    )
+    found = session.scalars(select(Event).where(Event.job_id == job.id, Event.seq.in_(wanted)))
+    points_found = [MetricPoint.model_validate({**event.data, "seq": event.seq, "at": event.at}) for event in found]
+    return Metrics(points=sorted(points_found, key=lambda point: (point.epoch or 0, point.seq)), total=total)
 
 
 def _share(place: ColumnElement[int], count: ColumnElement[int], points: int) -> ColumnElement[int]:

@@ -83,7 +83,7 @@ def _positions(session: Session, queued: list[str]) -> dict[str, int]:
     place = func.row_number().over(order_by=(Job.queued_at, Job.id)).label("place")
     line = select(Job.id, place).where(Job.status == JobStatus.QUEUED).subquery()
     found = session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(queued)))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> JobView:
