@@ -1,9 +1,10 @@
-"""Real servers for the tests: one PostgreSQL and one Redis a run, and a fresh migrated database a test."""
+"""Real servers for the tests: one PostgreSQL and one Redis a run, and a migrated, empty database for each test."""
 
 import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -14,9 +15,11 @@ from sqlalchemy import make_url
 from core import db
 from core.embedded import Embedded
 from core.settings import settings
+from models.tables import Base
 
-_TEMPLATE = "distillery"
 _numbers = itertools.count(1)
+#: Children first. 0.5 ms for all, where a new database a test takes 200 ms and TRUNCATE 30 ms.
+_EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
 
 
 @pytest.fixture(autouse=True)
@@ -32,34 +35,38 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[tuple[str, str]]:
-    """(database_url, redis_url) of servers that this run started; the database is migrated and stays empty."""
+    """(database_url, redis_url) of servers that this run started; the database is migrated."""
     # Not pytest's tmp_path: another run closes that to the user that PostgreSQL has where root runs the tests.
     folder = tempfile.mkdtemp(prefix="distillery-tests-")
     with Embedded(folder) as (database_url, redis_url):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DISTILLERY_DATABASE_URL", database_url)
-            settings.cache_clear()
+        with pytest.MonkeyPatch.context() as patch, _used(database_url, patch):
             db.upgrade()
-            settings.cache_clear()
         yield database_url, redis_url
     shutil.rmtree(folder)
 
 
 @pytest.fixture
 def database(servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty, migrated database of this test alone; core.db uses it."""
-    url = make_url(servers[0])
-    name = f"test_{next(_numbers)}"
-    with _admin(servers[0]) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    address = url.set(database=name).render_as_string(hide_password=False)
-    monkeypatch.setenv("DISTILLERY_DATABASE_URL", address)
-    settings.cache_clear()
-    db.engine.cache_clear()
-    yield address
-    db.engine().dispose()
-    db.engine.cache_clear()
-    with _admin(servers[0]) as connection:
+    """The address of a migrated database that is empty and that nobody else uses; core.db uses it."""
+    with _used(servers[0], monkeypatch):
+        yield servers[0]
+    with _connected(servers[0]) as connection:
+        # What a test left running must not reach into the next one, nor hold its locks.
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        connection.execute(f"{others} AND pid <> pg_backend_pid()")
+        connection.execute(_EMPTY)
+
+
+@pytest.fixture
+def bare_database(servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a database without a table, for tests of the schema itself."""
+    name = f"bare_{next(_numbers)}"
+    with _connected(servers[0]) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    address = make_url(servers[0]).set(database=name).render_as_string(hide_password=False)
+    with _used(address, monkeypatch):
+        yield address
+    with _connected(servers[0]) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -73,6 +80,18 @@ def redis_url(servers: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     return servers[1]
 
 
-def _admin(url: str) -> psycopg.Connection[tuple[object, ...]]:
-    plain = make_url(url).set(drivername="postgresql", database="postgres")
+@contextmanager
+def _used(address: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """core.db uses the database of that address."""
+    patch.setenv("DISTILLERY_DATABASE_URL", address)
+    settings.cache_clear()
+    db.engine.cache_clear()
+    yield
+    db.engine().dispose()
+    db.engine.cache_clear()
+    settings.cache_clear()
+
+
+def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    plain = make_url(url).set(drivername="postgresql")
     return psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True)

@@ -1,5 +1,7 @@
 """The migrations lead from nothing to exactly the tables of models.tables, and back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -16,7 +18,8 @@ def test_the_migrated_database_matches_the_metadata(database: str) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_difference_would_be_seen(database: str) -> None:
+def test_a_difference_would_be_seen(bare_database: str) -> None:
+    db.upgrade()
     with db.engine().begin() as connection:
         connection.execute(text("ALTER TABLE jobs DROP COLUMN ran_s"))
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) != []
@@ -29,17 +32,20 @@ def test_upgrading_twice_changes_nothing(database: str) -> None:
     assert found == ScriptDirectory(str(db.MIGRATIONS)).get_heads()
 
 
-def test_an_empty_database_is_upgraded_by_the_command_and_downgraded_again(database: str) -> None:
-    with db.engine().begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
+def test_an_empty_database_is_upgraded_by_the_command_and_downgraded_again(bare_database: str) -> None:
     assert db.main(["upgrade"]) == 0
     assert set(inspect(db.engine()).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
     with db.migrating() as config:
         command.downgrade(config, "base")
-    db.engine().dispose()
     assert inspect(db.engine()).get_table_names() == ["alembic_version"]
 
 
-def test_the_command_explains_itself(database: str) -> None:
+def test_two_that_migrate_at_once_both_end_well(bare_database: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for upgraded in [pool.submit(db.upgrade) for _ in range(2)]:
+            upgraded.result()
+    assert set(inspect(db.engine()).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+
+
+def test_the_command_explains_itself() -> None:
     assert db.main(["downgrade"]) == 2
