@@ -1,0 +1,22 @@
+"""What the parts of student.py know of one student. These are stand-ins: the exporter writes the real ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+ARCHITECTURE: str = ""
+CONFIG: dict[str, Any] = {}
+IN_SHAPE: tuple[int, ...] = ()
+NUM_OUTPUTS: int = 0
+#: Empty in a regression.
+CLASSES: list[str] = []
+#: Mean and deviation of each channel of the training images, in 0..1.
+MEAN: list[float] = []
+STD: list[float] = []
+#: How each column of a table becomes features, in order.
+COLUMNS: list[dict[str, Any]] = []
+#: Mean and deviation of a regression's target.
+TARGET: dict[str, Any] | None = None
+#: The family's own.
+build: Callable[..., nn.Module] = nn.Identity
