@@ -1,0 +1,100 @@
+"""Where one attempt at an order stands, and the saved state that another attempt goes on from."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from core.errors import UserConfig
+from models.work import WorkOrder
+from worker.engine.checkpoint import Checkpoints, State
+from worker.engine.loop import Run, Trail, Weights, trail_from, trail_state
+from worker.engine.progress import Progress
+from worker.engine.stop import Stop
+
+STUDENT, CONTROL = "student", "control"
+
+#: Raised with every change that an older checkpoint cannot be gone on from.
+_FORMAT = 1
+
+
+@dataclass
+class Finished:
+    """A run that is over: its trail, and its weights after the last epoch."""
+
+    trail: Trail
+    last: Weights
+
+
+@dataclass
+class Attempt:
+    """An order and what has been done of it."""
+
+    order: WorkOrder
+    workdir: Path
+    device: torch.device
+    progress: Progress
+    stop: Stop
+    checkpoints: Checkpoints
+    finished: dict[str, Finished] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[str]:
+        """What is trained, in order."""
+        return [STUDENT, CONTROL] if self.order.spec.train.control else [STUDENT]
+
+    def state(self, precision: str, run: Run | None) -> State:
+        """Everything that another attempt needs; `run` is the one that is not finished."""
+        return {
+            "format": _FORMAT,
+            "order": fingerprint(self.order),
+            "precision": precision,
+            "finished": {
+                name: {"trail": trail_state(done.trail), "last": done.last} for name, done in self.finished.items()
+            },
+            "active": run.name if run else None,
+            "run": run.state_dict() if run else None,
+            "rng": rng_state(self.device),
+        }
+
+    def load(self) -> State | None:
+        """The newest saved state, its finished runs put in place; None at the first attempt."""
+        saved = self.checkpoints.load(self.device, self._broken)
+        if saved is None:
+            return None
+        if saved["format"] != _FORMAT or saved["order"] != fingerprint(self.order):
+            raise UserConfig(
+                "the checkpoints in this folder belong to another order: empty checkpoints/ to start anew",
+                code="checkpoint_mismatch",
+            )
+        for name, run in saved["finished"].items():
+            self.finished[name] = Finished(trail_from(run["trail"]), run["last"])
+        return saved
+
+    def _broken(self, path: Path, error: Exception) -> None:
+        self.progress.warning("checkpoint_broken", f"the checkpoint {path.name} cannot be read: {error}")
+
+
+def fingerprint(order: WorkOrder) -> str:
+    """A hash of whatever decides what the student becomes."""
+    spec = order.spec.resolved().model_dump(mode="json", exclude={"name", "labels", "limits", "export"})
+    records = order.teacher.model_dump(mode="json"), order.dataset.model_dump(mode="json")
+    content = [spec, *records, order.teacher_sha256, order.dataset_sha256]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def rng_state(device: torch.device) -> State:
+    """The state of torch's random generators: dropout draws from them."""
+    state: State = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_rng_state(state: State, device: torch.device) -> None:
+    """Put the generators back."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

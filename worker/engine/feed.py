@@ -1,0 +1,34 @@
+"""One training batch: the student's input, what the losses may know, and what the teacher says of the same samples."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from worker.engine.augment import Augmentation
+from worker.engine.cache import Kept
+from worker.engine.data import Split
+from worker.engine.normalise import View
+from worker.engine.outputs import Batch, Outputs
+from worker.engine.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where training batches come from. `says` is the teacher, its kept outputs, or None in a run without one."""
+
+    split: Split
+    view: View
+    augmentation: Augmentation | None
+    says: Teacher | Kept | None
+
+    def __call__(self, positions_B: Tensor, epoch: int, progress: float) -> tuple[Tensor, Batch, Outputs | None]:
+        """The batch of these positions, as this epoch shows it."""
+        rows = self.split.take(positions_B)
+        raw = rows.raw if self.augmentation is None else self.augmentation(rows.raw, rows.ids, epoch)
+        teacher: Outputs | None = None
+        match self.says:
+            case Teacher():
+                teacher = self.says(raw)
+            case Kept():
+                teacher = self.says.take(positions_B.to(rows.y.device))
+        return self.view(raw), Batch(rows.y, rows.ids, progress=progress), teacher

@@ -1,0 +1,87 @@
+"""One order from its files to its artifacts: check, train, train the control, score, export.
+
+The order of things is here; how each is done is in the module of its name.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from models.status import Phase
+from models.work import WorkOrder
+from worker.engine import report, results
+from worker.engine.attempt import STUDENT, Attempt, Finished
+from worker.engine.check_teacher import check_teacher
+from worker.engine.checkpoint import Checkpoints
+from worker.engine.loop import Run
+from worker.engine.networks import Network
+from worker.engine.progress import Progress
+from worker.engine.stop import Stop
+from worker.engine.training import Interrupted, train
+from worker.engine.wiring import Parts, wire
+
+#: Written beside what the spec asks for, wherever the architecture is our own.
+_SOURCE = "source"
+
+
+def run_order(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -> None:
+    """Does the order; out/ then holds its artifacts.
+
+    Raises Stopped and JobFailure; where training had begun, out/ then holds the student so far, marked as partial.
+    """
+    if order.threads:
+        torch.set_num_threads(order.threads)
+    checkpoints = Checkpoints(workdir / "checkpoints", order.checkpoint_s)
+    attempt = Attempt(order, workdir, torch.device(order.device), progress, stop, checkpoints)
+    progress.phase(Phase.CHECKING)
+    saved = attempt.load()
+    parts = wire(order, workdir, attempt.device, saved["precision"] if saved else None)
+    teacher_val = check_teacher(parts, progress, stop.check)
+    try:
+        for name in attempt.runs:
+            if name not in attempt.finished:
+                train(attempt, parts, name, saved if saved and saved["active"] == name else None)
+    except Interrupted as interrupted:
+        _hand_out_so_far(attempt, parts, interrupted.run)
+        raise interrupted.why from None
+    progress.phase(Phase.EVALUATING)
+    scored = results.score(parts, attempt.finished, teacher_val, stop.check)
+    progress.phase(Phase.EXPORTING)
+    checkpoints.wait()
+    _hand_out(attempt, parts, scored)
+
+
+def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:
+    out = _out(attempt)
+    student = results.with_weights(parts, scored.student.weights)
+    files = _export(attempt, student, out, [*attempt.order.spec.export, _SOURCE])
+    attempt.progress.close_phase()
+    report.write_json(out / "report.json", report.report(attempt, parts, scored, student.module, files))
+    files.append(out / "report.json")
+    report.write_json(out / "manifest.json", report.manifest(attempt, parts, files, partial=False))
+
+
+def _hand_out_so_far(attempt: Attempt, parts: Parts, run: Run) -> None:
+    """The best student so far, or the one in training; whoever stopped the job waits for it, so no more than that."""
+    out = _out(attempt)
+    done = attempt.finished.get(STUDENT) or Finished(run.trail, run.weights())
+    epoch, weights = results.select(done, attempt.order.spec.train.select)
+    student = results.with_weights(parts, weights)
+    files = _export(attempt, student, out, attempt.order.spec.export)
+    report.write_json(out / "report.json", report.partial_report(attempt, parts, student.module, epoch, files))
+    files.append(out / "report.json")
+    report.write_json(out / "manifest.json", report.manifest(attempt, parts, files, partial=True))
+
+
+def _out(attempt: Attempt) -> Path:
+    out = attempt.workdir / "out"
+    out.mkdir(exist_ok=True)
+    return out
+
+
+def _export(attempt: Attempt, student: Network, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Each format by its file in worker/exporters; one that does not apply gives no file."""
+    made = [import_module(f"worker.exporters.{name}").export(student, attempt.order, out) for name in formats]
+    return [path for path in made if path is not None]

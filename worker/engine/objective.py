@@ -1,0 +1,134 @@
+"""The loss of a job: the label loss and a list of weighted terms, built for the networks at hand.
+
+What a term needs is read off its menu entry; no term is known by name here. Wiring faults become errors that point to
+the field: `/loss/1/taps/0/student`.
+"""
+
+import difflib
+import importlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import Problem, UserConfig
+from models.spec.losses import LossTerm, TapPair
+from worker.engine.outputs import Batch, Outputs
+from worker.engine.task import Task
+from worker.engine.term import Term
+
+_NAMED = 40
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the terms of a job read from one network."""
+
+    taps: list[str]
+    embedding: bool
+
+
+class Objective(nn.Module):
+    """Label loss and terms, each by its weight. Its parameters are those of the terms."""
+
+    def __init__(self, task: Task, hard_weight: float, terms: list[tuple[float, Term]], names: list[str]) -> None:
+        super().__init__()
+        self._task, self._hard_weight = task, hard_weight
+        self._weights = [weight for weight, _ in terms]
+        self._terms = nn.ModuleList(term for _, term in terms)
+        #: What `forward` reports, in its order.
+        self.names = ["loss", "hard", *names, task.running_name]
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss, and the values that `names` lists, without gradients and before their weights."""
+        student.logits = student.logits.float()
+        hard = self._task.hard(student.logits, batch)
+        values = [hard]
+        # A weight of 0 leaves a term out: 0 times an infinite value would not be 0.
+        total = self._hard_weight * hard if self._hard_weight else torch.zeros_like(hard)
+        if self._terms:
+            assert teacher is not None, "terms compare with a teacher"
+            for weight, term in zip(self._weights, self._terms, strict=True):
+                values.append(term(student, teacher, batch))
+                total = total + weight * values[-1] if weight else total
+        running = self._task.running(student.logits.detach(), batch.y)
+        return total, torch.stack([total, *values, running]).detach()
+
+
+def make_objective(
+    task: Task, hard_weight: float, specs: list[LossTerm], student: Outputs, teacher: Outputs, batch_size: int
+) -> Objective:
+    """The objective, its terms shaped by the outputs of a dry batch; `specs` have their taps paired."""
+    terms = [(spec.weight, _make_term(spec, at, student, teacher, batch_size)) for at, spec in enumerate(specs)]
+    return Objective(task, hard_weight, terms, term_names(specs))
+
+
+def hard_alone(task: Task) -> Objective:
+    """The objective of a student without a teacher."""
+    return Objective(task, 1.0, [], [])
+
+
+def term_names(specs: list[LossTerm]) -> list[str]:
+    """Their types, numbered from the second of a kind on: kd, hint, hint_2."""
+    names: list[str] = []
+    for spec in specs:
+        kind = _type(spec)
+        count = sum(name == kind or name.startswith(f"{kind}_") for name in names)
+        names.append(f"{kind}_{count + 1}" if count else kind)
+    return names
+
+
+def needs(specs: list[LossTerm], side: str) -> Needs:
+    """What the terms read from the student or the teacher (`side`); taps are paired by then."""
+    taps = [getattr(pair, side) for spec in specs if spec.needs_taps for pair in taps_of(spec)]
+    return Needs(list(dict.fromkeys(taps)), any(spec.needs_embedding for spec in specs))
+
+
+def taps_of(spec: LossTerm) -> list[TapPair]:
+    """The paired taps of a term that reads features."""
+    taps: list[TapPair] | str = getattr(spec, "taps", [])
+    assert not isinstance(taps, str), "`auto` is paired before"
+    return taps
+
+
+def refuse_unknown_taps(specs: list[LossTerm], side: str, known: Collection[str], stages: list[str]) -> None:
+    """UserConfig for the first tap that the network does not have; lists the stages, which one mostly wants."""
+    for at, spec in enumerate(specs):
+        if getattr(spec, "taps", "auto") == "auto":
+            continue
+        for number, pair in enumerate(taps_of(spec)):
+            name = getattr(pair, side)
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" (did you mean `{near[0]}`?)" if near else ""
+                raise UserConfig.at(
+                    f"/loss/{at}/taps/{number}/{side}",
+                    f"the {side} has no point `{name}`{hint}; its stages are {', '.join(stages[:_NAMED])}",
+                    code="unknown_tap",
+                )
+
+
+def _make_term(spec: LossTerm, at: int, student: Outputs, teacher: Outputs, batch_size: int) -> Term:
+    kind: type[Term] = getattr(importlib.import_module(f"worker.losses.{_type(spec)}"), type(spec).__name__)
+    if batch_size < kind.min_batch:
+        raise UserConfig.at(
+            "/train/batch_size",
+            f"{_type(spec)} compares samples of a batch and needs at least {kind.min_batch}, got {batch_size}",
+            code="batch_too_small",
+        )
+    try:
+        return _construct(kind, spec, student, teacher)
+    except UserConfig as error:
+        problems = [Problem(f"/loss/{at}{problem.pointer}", problem.message) for problem in error.errors]
+        raise UserConfig(error.detail, code=error.code, errors=problems) from error
+
+
+def _construct(kind: Any, spec: LossTerm, student: Outputs, teacher: Outputs) -> Term:
+    term: Term = kind(spec, student, teacher)
+    return term
+
+
+def _type(spec: LossTerm) -> str:
+    return str(spec.model_dump(include={"type"})["type"])
