@@ -7,12 +7,13 @@ COMMIT without an answer) is settled by the attempt's own count before anything 
 import logging
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from core import db, jobs
 from core.jobs import Claim
-from worker.outage import OUTAGE
+from worker.outage import OUTAGE, reason
 from worker.tail import Line, Tail, end_of
 from worker.verdict import Place
 
@@ -86,7 +87,7 @@ class Book:
                 self._write(batch, is_unsure=self._unsettled is not None)
         except OUTAGE as error:
             if self._unsettled is None:
-                log.warning("events wait, the database is away: %s", error)
+                log.warning("events wait, the database is away: %s", reason(error))
             self._unsettled = batch
             return False
         self._unsettled = None
@@ -142,7 +143,7 @@ class Book:
 
     def _thinned(self, lines: list[Line], *, is_last: bool) -> list[Line]:
         """Without a progress line that another one follows, and without the last one where it comes too soon."""
-        kept = [line for line, after in zip(lines, [*lines[1:], None], strict=True) if not _is_overtaken(line, after)]
+        kept = [line for line, after in zip_longest(lines, lines[1:]) if not _is_overtaken(line, after)]
         if kept and kept[-1][0] == "progress" and not is_last:
             if time.monotonic() < self._progress_due:
                 kept.pop()

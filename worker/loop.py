@@ -17,7 +17,7 @@ from core.settings import Settings, settings
 from worker import drain
 from worker.checks import check
 from worker.devices import devices, one_of, threads_of_job
-from worker.outage import OUTAGE
+from worker.outage import OUTAGE, reason
 from worker.stage import Bench
 from worker.supervise import supervise
 
@@ -84,7 +84,7 @@ def _claim(device: str) -> Claim | None:
         with db.session() as session:
             return jobs.claim(session, worker=worker, lease_s=lease_s, token=token)
     except OUTAGE as error:
-        log.warning("no job was claimed, the database is away: %s", error)
+        log.warning("no job was claimed, the database is away: %s", reason(error))
     with db.session() as session:
         attempt = jobs.attempt_of(session, token)
         if attempt is None or attempt.outcome is not None:

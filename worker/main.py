@@ -20,7 +20,7 @@ from core.settings import settings
 from worker import drain
 from worker.devices import devices
 from worker.loop import CHECK_SLOTS, run_checks, run_jobs
-from worker.outage import OUTAGE
+from worker.outage import OUTAGE, reason
 from worker.patrol import Patrol
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def _unless_away(work: Any) -> None:
     try:
         work()
     except OUTAGE as error:
-        log.warning("nothing is taken while the database is away: %s", error)
+        log.warning("nothing is taken while the database is away: %s", reason(error))
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

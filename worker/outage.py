@@ -21,6 +21,11 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line: the database's own words without the statement."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+
+
 def patiently(
     what: str, work: Callable[[], Result], check: Callable[[], None], *, over: tuple[type[Exception], ...] = OUTAGE
 ) -> Result:
@@ -30,7 +35,7 @@ def patiently(
         try:
             return work()
         except over as error:
-            log.warning("%s is put off: %s", what, error)
+            log.warning("%s is put off: %s", what, reason(error))
         until = time.monotonic() + wait_s
         while time.monotonic() < until:
             check()

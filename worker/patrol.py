@@ -16,7 +16,7 @@ from worker import health, launch
 from worker.devices import devices, is_free
 from worker.folders import remove_leftovers
 from worker.loop import CHECK_SLOTS, locks, waiting_checks, waiting_jobs
-from worker.outage import OUTAGE
+from worker.outage import OUTAGE, reason
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Patrol:
             self._find_checks()
             health.mark()
         except OUTAGE as error:
-            log.warning("no sweep for now: %s", error)
+            log.warning("no sweep for now: %s", reason(error))
         except Exception:
             log.exception("a sweep failed")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from worker.outage import OUTAGE
+from worker.outage import OUTAGE, reason
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Pulse:
                 return
             except OUTAGE as error:
                 if not is_away:
-                    log.warning("no heartbeat for now, the database is away: %s", error)
+                    log.warning("no heartbeat for now, the database is away: %s", reason(error))
                 is_away = True
                 self._due = 0.0
 

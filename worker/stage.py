@@ -97,19 +97,23 @@ def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Call
 
 def copy(file: StoredFile, target: Path, check: Callable[[], None]) -> None:
     """A verified copy. Raises Infra where the bytes are gone or have changed, or where there is no room for them."""
+    partial = target.with_name(f".{target.name}.part")
     digest = hashlib.sha256()
     try:
-        with target.open("wb") as out:
+        with partial.open("wb") as out:
             for chunk in storage().read(file.key, 0, file.size):
                 check()
                 digest.update(chunk)
                 out.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise Infra(f"{file.key} in the store has changed: its SHA-256 is not {file.sha256}.", code="store_damaged")
+        partial.replace(target)
     except NotFound as error:
         raise Infra(f"{file.key} is gone from the store.", code="store_damaged") from error
     except OSError as error:
         raise _disk(error) from error
-    if digest.hexdigest() != file.sha256:
-        raise Infra(f"{file.key} in the store has changed: it no longer hashes to {file.sha256}.", code="store_damaged")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _disk(error: OSError) -> Infra:
