@@ -91,8 +91,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if any(fault["type"] == "json_invalid" for fault in faults):
         return of_error(Malformed(f"The body is not JSON: {faults[0]['ctx']['error']}, at byte {faults[0]['loc'][1]}"))
     if isinstance(error.body, bytes):
-        return of_error(Malformed("The body must be JSON, sent with the header `Content-Type: application/json`"))
+        return of_error(not_json())
     return invalid([*_parameters(faults), *_of_body(faults, error.body, request)])
+
+
+def not_json() -> Malformed:
+    """The error for a body that was not sent as JSON."""
+    return Malformed("The body must be JSON, sent with the header `Content-Type: application/json`")
 
 
 def invalid(found: Sequence[Problem], code: str = "invalid") -> Response:

@@ -98,7 +98,7 @@ def _unpublish(url: str) -> None:
         target.unlink()
 
 
-def _refuse_open_host(host: str) -> None:
+def refuse_open_host(host: str) -> None:
     """Without keys, whoever reaches the port may do everything: only this machine may reach it."""
     if settings().behind_proxy or _is_loopback(host):
         return
@@ -129,11 +129,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def main() -> int:
     """Serve until a signal comes."""
-    logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     host = settings().host
-    _refuse_open_host(host)
-    app = create_app()
+    refuse_open_host(host)
     listener = _listen(host, settings().port)
+    logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    app = create_app()
     port = listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=10)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api import examples, files, submission
 from api.body import JsonRoute, parsed_body
 from api.deps import get
-from api.errors import documented
+from api.errors import documented, not_json
 from api.fit import Fault
 from api.paging import Cursor, Limit, page
 from api.pointers import pointer_to, problems
@@ -79,6 +79,8 @@ def create_job(
 )
 def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> Validation:
     """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run."""
+    if isinstance(body, bytes):
+        raise not_json()
     try:
         spec = JobSpec.model_validate(body)
     except ValidationError as error:

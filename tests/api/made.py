@@ -1,12 +1,12 @@
 """A real API server on a port of its own, and teachers, data sets and jobs in the states that tests need."""
 
-import asyncio
 import copy
 import hashlib
 import os
 import socket
+import tempfile
 import threading
-from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -145,11 +145,10 @@ def _id(answer: httpx.Response) -> str:
 
 def store(data: bytes) -> Stored:
     """Put bytes into the storage."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield data
-
-    return asyncio.run(storage().receive(chunks(), max_bytes=2**30))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return storage().put_file(Path(file.name))
 
 
 def claim(job_id: str) -> Claim:

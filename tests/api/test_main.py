@@ -1,0 +1,90 @@
+"""The door: a free port, an address that a parent can find, no open port by accident, and a quick, clean end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.main import main, refuse_open_host
+from core.settings import settings
+from tests.api.made import Made, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "api.main"]
+
+
+@contextmanager
+def started() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address that it wrote down."""
+    process = subprocess.Popen(COMMAND, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
+    address = settings().data_dir / "api.url"
+    try:
+        deadline = time.monotonic() + 30
+        while not address.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process, address.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def environment(emptied: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings for a process of its own."""
+    monkeypatch.setenv("DISTILLERY_HOST", "127.0.0.1")
+    monkeypatch.setenv("DISTILLERY_PORT", "0")
+
+
+def test_it_answers_where_it_says_and_leaves_with_open_streams(environment: None, made: Made) -> None:
+    job = made.job()
+    with started() as (process, url):
+        assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
+        with httpx.stream("GET", f"{url}/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            assert "event: queued" in list(lines)  # the stream is ended, not cut off
+        assert process.wait(timeout=10) in {0, -signal.SIGTERM}
+        assert process.stderr is not None
+        assert f"{url}/docs" in process.stderr.read()
+        assert not (settings().data_dir / "api.url").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("HOST", "0.0.0.0", "DISTILLERY_BEHIND_PROXY"),
+        ("HOST", "::", "DISTILLERY_BEHIND_PROXY"),
+        ("HOST", "192.0.2.1", "DISTILLERY_BEHIND_PROXY"),
+        ("HOST", "example.org", "DISTILLERY_BEHIND_PROXY"),
+        ("PORT", "taken", "Set DISTILLERY_PORT"),
+    ],
+)
+def test_it_says_plainly_why_it_does_not_listen(
+    server: Server, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(f"DISTILLERY_{variable}", str(server.port) if value == "taken" else value)
+    settings.cache_clear()
+    with pytest.raises(SystemExit, match=reason):
+        main()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_has_several_names(host: str) -> None:
+    refuse_open_host(host)
+
+
+def test_a_proxy_may_guard_an_open_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLERY_BEHIND_PROXY", "true")
+    settings.cache_clear()
+    refuse_open_host("0.0.0.0")

@@ -1,0 +1,150 @@
+"""Health, figures, the menu, and the documents that describe the API."""
+
+import json
+import re
+from typing import Any, get_args
+
+import httpx
+import pytest
+
+from models.spec.data import FORMATS, TASKS, Format, TaskName
+from models.spec.job import EXPORTS, Export, JobSpec
+from tests.api.made import IMAGES, MLP, RESNET, TABLE, Made, claim
+
+MENUS = ["losses", "students", "tasks", "formats", "exports"]
+
+
+def test_ready_when_every_part_answers(api: httpx.Client) -> None:
+    answer = api.get("/readyz")
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
+
+
+def test_figures_of_jobs_and_requests(api: httpx.Client, made: Made) -> None:
+    body = made.body()
+    first, _ = (api.post("/jobs", json=body).json()["id"] for _ in range(2))
+    claim(first)
+    api.get(f"/jobs/{first}")
+    text = api.get("/metrics").text
+    assert 'distillery_jobs{status="queued"} 1.0' in text
+    assert 'distillery_jobs{status="running"} 1.0' in text
+    assert 'distillery_jobs{status="failed"} 0.0' in text
+    assert "distillery_database_up 1.0" in text
+    assert re.search(r"^distillery_oldest_queued_seconds 0\.\d+$", text, re.MULTILINE)
+    assert 'distillery_requests_total{method="GET",route="/jobs/{job_id}",status="200"}' in text
+    assert first not in text
+
+
+@pytest.mark.parametrize("menu", MENUS)
+def test_every_entry_of_a_menu_explains_itself(api: httpx.Client, menu: str) -> None:
+    items = api.get(f"/catalog/{menu}").json()["items"]
+    assert items
+    for item in items:
+        assert item["type"]
+        assert item["title"]
+        assert len(item["description"]) > 20
+    assert len({item["type"] for item in items}) == len(items)
+
+
+def test_losses_say_their_formula_and_their_fields(api: httpx.Client) -> None:
+    items = {item["type"]: item for item in api.get("/catalog/losses").json()["items"]}
+    for item in items.values():
+        assert item["formula"]
+        assert item["paper"]
+        assert item["use_when"]
+        assert item["tasks"]
+        assert item["schema"]["properties"]["weight"]["maximum"] == 1e6
+    assert items["kd"]["defaults"] == {"type": "kd", "T": 4.0, "weight": 0.9}
+    assert items["kd"]["schema"]["properties"]["T"]["exclusiveMinimum"] == 0
+    assert items["hint"]["needs_taps"] is True
+    schema = JobSpec.model_json_schema()
+    assert set(items) == set(schema["properties"]["loss"]["items"]["discriminator"]["mapping"])
+
+
+def test_students_say_what_they_take(api: httpx.Client) -> None:
+    items = {item["type"]: item for item in api.get("/catalog/students").json()["items"]}
+    assert items["mlp"]["takes"] == ["image", "table"]
+    assert set(items) == set(JobSpec.model_json_schema()["properties"]["student"]["discriminator"]["mapping"])
+
+
+def test_what_is_described_is_what_there_is() -> None:
+    assert tuple(TASKS) == get_args(TaskName)
+    assert tuple(FORMATS) == get_args(Format)
+    assert tuple(EXPORTS) == get_args(Export)
+
+
+def document(api: httpx.Client) -> dict[str, Any]:
+    answer: dict[str, Any] = api.get("/openapi.json").json()
+    return answer
+
+
+def operations(api: httpx.Client) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method} {path}", operation)
+        for path, methods in document(api)["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_every_route_is_described(api: httpx.Client) -> None:
+    found = operations(api)
+    for name, operation in found:
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"]), name
+        assert {"500", "503"} <= set(operation["responses"]) or "health" in operation["tags"], name
+        if "requestBody" in operation and name != "post /uploads":
+            assert operation["requestBody"]["content"]["application/json"]["examples"], name
+    ids = [operation["operationId"] for _, operation in found]
+    assert len(ids) == len(set(ids))
+
+
+def examples(api: httpx.Client, path: str) -> dict[str, Any]:
+    content = document(api)["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    return {name: example["value"] for name, example in content["examples"].items()}
+
+
+def test_the_examples_of_jobs_work_as_they_stand(api: httpx.Client, made: Made) -> None:
+    for teacher, data in [(RESNET, IMAGES), (MLP, TABLE)]:
+        made.teacher(teacher)
+        made.dataset(data)
+    found = examples(api, "/jobs")
+    assert set(found) == {"smallest", "kd_and_similarity", "hint_with_taps", "tabular"}
+    for name, body in found.items():
+        answer = api.post("/jobs", json=body)
+        assert answer.status_code == 201, (name, answer.text)
+
+
+def test_an_example_that_works_comes_first(api: httpx.Client, made: Made) -> None:
+    made.teacher(MLP)
+    made.dataset(TABLE)
+    first = next(iter(examples(api, "/jobs").values()))
+    assert api.post("/jobs", json=first).status_code == 201
+
+
+def test_without_any_teacher_the_examples_are_well_formed(api: httpx.Client) -> None:
+    for body in examples(api, "/jobs").values():
+        JobSpec.model_validate(body)
+
+
+@pytest.mark.parametrize("path", ["/teachers", "/datasets"])
+def test_the_examples_of_teachers_and_data_sets_work_too(api: httpx.Client, made: Made, path: str) -> None:
+    made.upload()
+    for body in examples(api, path).values():
+        answer = api.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+
+
+def test_ids_in_paths_are_those_of_the_newest(api: httpx.Client, made: Made) -> None:
+    job = made.job()
+    get_job = document(api)["paths"]["/jobs/{job_id}"]["get"]
+    assert get_job["parameters"][0]["example"] == job
+
+
+def test_the_docs_page_names_nothing_beyond_this_machine(api: httpx.Client) -> None:
+    page = api.get("/docs")
+    assert "http" not in re.sub(r"<!doctype[^>]*>|http-equiv", "", page.text)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for script in re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text):
+        assert api.get(f"/{script}").status_code == 200
+    assert api.get("/").headers["location"] == "docs"
+    assert json.dumps(document(api))
