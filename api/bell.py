@@ -26,6 +26,7 @@ class Bell:
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
+        self._hears: bool | None = None
         self.closing = False
 
     def start(self) -> None:
@@ -73,7 +74,9 @@ class Bell:
             try:
                 await self._listen_once()
             except (psycopg.OperationalError, Unavailable) as error:
-                log.warning("event streams fall back to polling until the database answers: %s", error)
+                if self._hears is not False:
+                    log.warning("event streams fall back to polling until the database answers: %s", error)
+                self._hears = False
             await asyncio.sleep(_RECONNECT_S)
 
     async def _listen_once(self) -> None:
@@ -89,6 +92,7 @@ class Bell:
         )
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
+            self._hears = True
             # What came while nobody listened was not heard: everyone looks once.
             for job_id in list(self._waiting):
                 self._ring(job_id)

@@ -40,7 +40,7 @@ def remove(session: Session, table: type[Checked], given: str) -> None:
     session.execute(delete(table).where(table.id == row.id))
 
 
-def _some(session: Session, users: Select[tuple[str]]) -> str:
+def _some(session: Session, users: Select[str]) -> str:
     """The first ten of these jobs in words; empty where there is none."""
     total = session.scalar(select(func.count()).select_from(users.subquery())) or 0
     if not total:

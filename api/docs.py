@@ -140,7 +140,12 @@ def openapi(request: Request) -> JSONResponse:
 
 def _newest(session: Session) -> dict[str, str]:
     """An id for each parameter that is one."""
-    tables = {"upload_id": Upload, "teacher_id": Teacher, "dataset_id": Dataset, "job_id": Job}
+    tables: dict[str, type[Upload | Teacher | Dataset | Job]] = {
+        "upload_id": Upload,
+        "teacher_id": Teacher,
+        "dataset_id": Dataset,
+        "job_id": Job,
+    }
     found = {
         name: session.scalar(select(table.id).order_by(table.created_at.desc()).limit(1))
         for name, table in tables.items()
@@ -186,6 +191,14 @@ _TAGS = [
 ]
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that may be left out is never null in a request, whatever Python's annotation says."""
+    match schema.get("anyOf"):
+        case [kind, {"type": "null"}]:
+            return {**kind, **{name: value for name, value in schema.items() if name != "anyOf"}}
+    return schema
+
+
 def install(app: FastAPI) -> None:
     """Serve the docs page and make the app's OpenAPI document ours."""
 
@@ -196,6 +209,10 @@ def install(app: FastAPI) -> None:
         schemas = whole["components"]["schemas"]
         schemas.update(problem.pop("$defs", {}))
         schemas["Problem"] = problem
+        for operations in whole["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", []):
+                    parameter["schema"] = _without_null(parameter["schema"])
         return whole
 
     app.openapi = document  # type: ignore[method-assign]

@@ -23,6 +23,9 @@ MEDIA_TYPE = "application/problem+json"
 
 log = logging.getLogger("distillery.api")
 
+#: What SQLAlchemy raises where the server is away, cut the connection, or has none left.
+DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeoutError)
+
 #: Codes of the errors that the framework raises by itself.
 _FRAMEWORK_CODES = {
     400: "malformed",
@@ -141,9 +144,7 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 async def _database_down(_: Request, error: Exception) -> Response:
     log.warning("the database does not answer: %s", error.__class__.__name__, exc_info=error)
-    return of_error(
-        Unavailable("The database does not answer; nothing was changed that you were not told of. Try again")
-    )
+    return of_error(Unavailable("The database does not answer. Send the request again in a few seconds"))
 
 
 async def _bug(request: Request, _: Exception) -> Response:
@@ -157,6 +158,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    for down in (OperationalError, InterfaceError, PoolTimeoutError):
+    for down in DATABASE_DOWN:
         app.add_exception_handler(down, _database_down)
     app.add_exception_handler(Exception, _bug)

@@ -161,7 +161,7 @@ def _pairs(session: Session) -> Iterator[tuple[Teacher, Dataset]]:
             yield teacher, dataset
 
 
-def _fitting(value: Mapping[str, Any], pairs: list[tuple[Teacher, Dataset]]) -> Iterator[dict[str, Any]]:
+def _fitting(value: Any, pairs: list[tuple[Teacher, Dataset]]) -> Iterator[dict[str, Any]]:
     """The example with the ids of each pair that it would run with."""
     for teacher, dataset in pairs:
         body = {**value, "teacher": teacher.id, "dataset": dataset.id}

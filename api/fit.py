@@ -118,14 +118,19 @@ def _taps(spec: JobSpec, index: int, term: LossTerm, teacher: TeacherMeta) -> It
     pairs = getattr(term, "taps", "auto")
     if pairs == "auto":
         return
-    offered = [tap.name for tap in teacher.taps]
-    stages = spec.student.stage_names()
+    offered, stages = [tap.name for tap in teacher.taps], spec.student.stage_names()
+    is_graph = teacher.graph_input is not None
     for number, pair in enumerate(pairs):
         loc = ("loss", index, "taps", number)
-        if pair.teacher not in offered:
+        if pair.teacher not in offered and (is_graph or not _inside(pair.teacher, offered)):
             yield Fault((*loc, "teacher"), "unknown_tap", _no_such_point("teacher", pair.teacher, offered))
-        if stages is not None and not any(f"{pair.student}.".startswith(f"{stage}.") for stage in stages):
+        if stages is not None and not _inside(pair.student, stages):
             yield Fault((*loc, "student"), "unknown_tap", _no_such_point("student", pair.student, stages))
+
+
+def _inside(name: str, stages: Sequence[str]) -> bool:
+    """Whether a module path is a stage or a module within one; the tensors of a graph have no such order."""
+    return any(f"{name}.".startswith(f"{stage}.") for stage in stages)
 
 
 def _no_such_point(whose: str, given: str, offered: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from api.bell import Bell
 from api.observe import Observed, ObserveMiddleware
 from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
 from api.streams import Pace
+from core import logs
 from core.settings import settings
 
 log = logging.getLogger("distillery.api")
@@ -132,7 +133,7 @@ def main() -> int:
     host = settings().host
     refuse_open_host(host)
     listener = _listen(host, settings().port)
-    logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     app = create_app()
     port = listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -30,7 +30,7 @@ class Page(Generic[Row]):
     next_cursor: str | None
 
 
-def page(session: Session, table: type[Row], query: Select[tuple[Row]], limit: int, cursor: str | None) -> Page[Row]:
+def page(session: Session, table: type[Row], query: Select[Row], limit: int, cursor: str | None) -> Page[Row]:
     """One page of a query, newest first. Invalid where the cursor is none of ours."""
     if cursor is not None:
         query = query.where(tuple_(table.created_at, table.id) < tuple_(*_place(cursor)))

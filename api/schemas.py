@@ -31,7 +31,20 @@ class FieldProblem(Answer):
 class Problem(Answer):
     """An error, as RFC 9457 describes it. /docs/errors lists the codes."""
 
-    type: str = Field(examples=["/docs/errors#not_found"])
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "/docs/errors#invalid",
+                "title": "The request is not valid",
+                "status": 422,
+                "detail": "/loss/T: Input should be greater than 0",
+                "code": "invalid",
+                "errors": [{"pointer": "/loss/T", "message": "Input should be greater than 0"}],
+            }
+        }
+    )
+
+    type: str
     title: str
     status: int
     detail: str = Field(description="What is wrong and what to do about it.")

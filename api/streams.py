@@ -11,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api import history
 from api.bell import Bell
+from api.errors import DATABASE_DOWN
 from api.schemas import EventView
 from core import db
+from core.errors import NotFound
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -35,13 +37,23 @@ def read(job_id: str, after: int, limit: int = _BATCH) -> history.Slice:
         return history.events(session, job_id, after, limit)
 
 
+def _read_patiently(job_id: str, after: int) -> history.Slice:
+    """As `read`. A database that is away gives nothing for now: a browser that is sent away does not come back."""
+    try:
+        return read(job_id, after)
+    except DATABASE_DOWN:
+        return history.Slice([], ended=False)
+    except NotFound:  # deleted meanwhile
+        return history.Slice([], ended=True)
+
+
 async def stream(bell: Bell, pace: Pace, job_id: str, after: int) -> AsyncIterator[str]:
     """The text of the stream. It starts with a comment, so that the headers go out at once."""
     yield ": events of a job; the id is the number of the event\nretry: 2000\n\n"
     spoke_at = time.monotonic()
     async with bell.heard(job_id) as rung:
         while not bell.closing:
-            part = await run_in_threadpool(read, job_id, after)
+            part = await run_in_threadpool(_read_patiently, job_id, after)
             for event in part.events:
                 yield _text(event)
                 after, spoke_at = event.seq, time.monotonic()

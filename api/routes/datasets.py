@@ -60,7 +60,7 @@ def list_datasets(limit: Limit = 50, cursor: Cursor = None) -> DatasetList:
     operation_id="get_dataset",
     summary="One data set and the verdict on it",
     response_model=DatasetView,
-    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404)},
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
 def get_dataset(dataset_id: str, request: Request) -> Any:
     """`report.checks` lists each check with its verdict; beside it stand counts, classes, shapes and rejected rows."""

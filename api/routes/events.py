@@ -35,7 +35,8 @@ async def list_events(
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only events numbered above this.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     last_event_id: Annotated[
-        int | None, Header(ge=0, lt=2**63, description="Stream only: goes on after this; browsers send it.")
+        int | None,
+        Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Stream only: goes on after this; browsers send it."),
     ] = None,
 ) -> Any:
     """Events are numbered from 1 without gaps. With `Accept: text/event-stream` the same rows come as a stream.

@@ -36,6 +36,7 @@ _SPEC_BODY: dict[str, Any] = {
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         min_length=1,
         max_length=255,
         description="Any text of yours: the same key and body give the same job again, so that a POST can be repeated.",
@@ -137,7 +138,7 @@ def _labels(given: list[str]) -> dict[str, str]:
     operation_id="get_job",
     summary="One job",
     response_model=JobView,
-    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404)},
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
 def get_job(job_id: str, request: Request) -> Any:
     """Poll it with If-None-Match: the answer is 304 and empty until something has changed."""

@@ -60,7 +60,7 @@ def list_teachers(limit: Limit = 50, cursor: Cursor = None) -> TeacherList:
     operation_id="get_teacher",
     summary="One teacher and the verdict on it",
     response_model=TeacherView,
-    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404)},
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
 def get_teacher(teacher_id: str, request: Request) -> Any:
     """`report.checks` lists each check with its verdict; beside it stand parameters, FLOPs, shapes and taps."""

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from sqlalchemy import text
+import psycopg
+from sqlalchemy import make_url, text
 
 from api.streams import Pace
 from core import db
@@ -91,7 +92,7 @@ def test_a_stream_goes_on_after_the_event_that_was_seen_last(api: httpx.Client, 
             assert [event.id for event in events] == ["3"]
     seen = api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": "3"})
     assert seen.status_code == 204  # tells a browser not to connect again
-    problem(api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": "x"}), 422, "invalid", "last-event-id:")
+    problem(api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": "x"}), 422, "invalid", "Last-Event-ID:")
 
 
 def test_a_new_event_comes_at_once_to_every_stream(made: Made) -> None:
@@ -121,6 +122,40 @@ def cut_off_listeners() -> None:
         session.execute(
             text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'distillery-events'")
         )
+
+
+def test_a_stream_outlives_a_database_that_is_away_for_a_while(made: Made, servers: tuple[str, str]) -> None:
+    job = made.job()
+    with (
+        talking_to(Pace(poll_s=0.1, heartbeat_s=0.1)) as api,
+        away(servers[0]) as (go_away, come_back),
+        api.stream("GET", f"/jobs/{job}/events", headers=STREAM) as answer,
+    ):
+        blocks = sent(answer)
+        assert [next(blocks).event, next(blocks).event] == ["", "queued"]
+        go_away()
+        assert next(blocks).comment == ": still here"
+        come_back()
+        claim(job)
+        assert next(block.event for block in blocks if block.event) == "started"
+
+
+@contextmanager
+def away(url: str) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """What sends the database of these tests away, and what brings it back."""
+    plain = make_url(url).set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
+    name = db.engine().url.database
+
+    def allow(yes: bool) -> None:
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {yes}")
+        if not yes:
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+    with psycopg.connect(plain, autocommit=True) as admin:
+        try:
+            yield lambda: allow(False), lambda: allow(True)
+        finally:
+            allow(True)
 
 
 def test_a_quiet_stream_says_that_it_lives(made: Made) -> None:

@@ -147,7 +147,10 @@ def test_a_point_that_is_not_there_lists_those_that_are(student: str, teacher: s
 
 
 def test_a_point_inside_a_stage_is_one() -> None:
-    assert faults({"type": "hint", "taps": [{"student": "layer3.0", "teacher": "layer3"}]}) == []
+    assert faults({"type": "hint", "taps": [{"student": "layer3.0", "teacher": "layer2.1"}]}) == []
+    graph = {**GRAPH, "taps": [{"name": "relu", "shape": [8, 4, 4]}]}
+    taps = [{"student": "layer3", "teacher": "relu.1"}]
+    assert [fault[0] for fault in faults({"type": "hint", "taps": taps}, graph)] == ["unknown_tap"]
 
 
 def test_losses_that_read_what_the_teacher_does_not_offer() -> None:
