@@ -93,13 +93,14 @@ def stop_leftover(pid: int, home: Path, polite: signal.Signals, patience_s: floa
 
     A pid is used again by the system, so it counts only where that process works in `home`.
     """
+    if not _works_in(pid, home):
+        return
+    os.kill(pid, polite)
     until = time.monotonic() + patience_s
-    wanted = polite
     while _works_in(pid, home):
-        os.kill(pid, wanted)
-        # Asked once, then waited for: a second SIGINT would cut short the clean end of the first.
-        wanted = signal.Signals(0) if time.monotonic() < until else signal.SIGKILL
-        time.sleep(0.05)
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def _works_in(pid: int, home: Path) -> bool:
