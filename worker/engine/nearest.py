@@ -55,6 +55,8 @@ def nearest(shapes: Shapes, limit: int = 3) -> list[Fit]:
     `shapes` is in the order of the state_dict. Families are compared in the menu's order, until one fits well.
     """
     wanted = _without_counters(shapes)
+    if not wanted:
+        return []
     fits: list[Fit] = []
     for entry in get_args(get_args(Architecture)[0]):
         fits += [_fit(entry, chosen, wanted) for chosen in _candidates(entry, wanted)]

@@ -3,16 +3,14 @@
 The same student always gives the same bytes.
 """
 
-import os
-from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from core.errors import Internal
 from models.work import WorkOrder
 from worker.engine.networks import Network, build_network
+from worker.exporters._files import whole
 from worker.exporters._state import outputs, plain_state, samples
 
 FILE = "student.pth"
@@ -21,24 +19,10 @@ FILE = "student.pth"
 def export(network: Network, order: WorkOrder, out_dir: Path) -> Path:
     """Writes the file whole or not at all, reads it back, and compares what it computes. Raises Internal."""
     path = out_dir / FILE
-    _write(plain_state(network.module), path)
+    with whole(path) as file:  # by name, torch would write the name of the file into it
+        torch.save(plain_state(network.module), file)
     _check(path, network, order)
     return path
-
-
-def _write(state: OrderedDict[str, Tensor], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    # Into a file object: by name, torch would write that name into the archive.
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _check(path: Path, network: Network, order: WorkOrder) -> None:

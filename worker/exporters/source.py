@@ -16,6 +16,7 @@ from models.work import WorkOrder
 from worker.engine.networks import Network, family
 from worker.engine.normalise import student_view
 from worker.exporters._compose import compose, is_self_contained
+from worker.exporters._files import whole
 from worker.exporters._state import NUM_SAMPLES, outputs, plain_state, samples
 
 FILE = "student.py"
@@ -44,18 +45,18 @@ def export(network: Network, order: WorkOrder, out_dir: Path) -> Path | None:
     """
     if not is_self_contained(family(order.spec.student.type)):
         return None
+    text = compose(order)
+    _check(text, network, order)
     path = out_dir / FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(compose(order), encoding="utf-8")
-    _check(temporary, network, order)
-    temporary.replace(path)
+    with whole(path) as file:
+        file.write(text.encode())
     return path
 
 
-def _check(source: Path, network: Network, order: WorkOrder) -> None:
+def _check(text: str, network: Network, order: WorkOrder) -> None:
     given, expected = _questions(network, order)
-    with tempfile.TemporaryDirectory() as name:
-        said = _ask(source, network, given, Path(name))
+    with tempfile.TemporaryDirectory() as folder:
+        said = _ask(text, network, given, Path(folder))
     for question, answer in expected.items():
         if not torch.allclose(said[question], answer, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise Internal(f"{FILE} does not compute the student's {question}", code="export")
@@ -73,11 +74,12 @@ def _questions(network: Network, order: WorkOrder) -> tuple[dict[str, Tensor], d
     return given, expected
 
 
-def _ask(source: Path, network: Network, given: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    weights, questions, answers = folder / "student.pth", folder / "given.pt", folder / "answers.pt"
+def _ask(text: str, network: Network, given: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    source, weights, questions, answers = (folder / name for name in (FILE, "student.pth", "given.pt", "answers.pt"))
+    source.write_text(text, encoding="utf-8")
     torch.save(plain_state(network.module), weights)
     torch.save(given, questions)
-    paths = [source.resolve(), weights, questions, answers]
+    paths = (source, weights, questions, answers)
     # -I: neither the current folder nor anything that the environment names can be imported.
     command = [sys.executable, "-I", "-c", RUN, *map(str, paths), str(torch.get_num_threads())]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
