@@ -7,18 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 
 from core.errors import Internal
 from models.canonical import DatasetMeta
+from models.spec.data import DatasetSpec
 from models.work import WorkOrder
 from tests.worker.exporters.cases import CLASSES, COLUMNS, GREY, IMAGES, PRICES, ROWS, order
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import student_view
 from worker.exporters import pth, source
 from worker.exporters._compose import compose
+from worker.intake.encoding import encode
+from worker.readers.base.case import Case
 
 OWN: list[dict[str, Any]] = [
     {"type": "resnet", "depth": 8, "shortcut": "A"},
@@ -184,3 +188,19 @@ def test_it_answers_for_a_csv_file(tmp_path: Path) -> None:
     command = [sys.executable, "-I", str(tmp_path / "student.py"), str(tmp_path / "student.pth")]
     done = subprocess.run([*command, str(tmp_path / "rows.csv")], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1:] == [ROWS.classes[at] for at in likely]
+
+
+def test_rows_become_the_features_that_training_saw(tmp_path: Path) -> None:
+    cells = {
+        "age": ["39", " 50 ", "", "?", "1e3", "nan", "-0.5", "NA"],
+        "hours": ["40", "38.5", "", "x?", "0", "inf", "+3", "null"],
+        'job "title"': ["cook", " nurse", "None", "", "pilot", "Cook", "NaN", "cook "],
+    }
+    batch = pa.RecordBatch.from_pydict({**cells, "hours": [cell.replace("x?", "?") for cell in cells["hours"]]})
+    spec = DatasetSpec(task="tabular_classification")
+    expected = encode(batch, COLUMNS, Case(spec=spec, scratch=tmp_path))
+    defined = shipped(*made(SMALL_MLP, ROWS), tmp_path)
+    rows = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+    missing = spec.table.missing
+    as_training_read_them = [{k: None if v.strip() in missing else v for k, v in row.items()} for row in rows]
+    assert torch.equal(defined["preprocess"](as_training_read_them), torch.from_numpy(expected))
