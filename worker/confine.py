@@ -83,7 +83,7 @@ def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[
         finally:
             _take_back(workdir, uid)
         tail = _tail(log)
-    verdict, result, file = _judge(workdir, exit_code, tail, limits)
+    verdict, result, file = judge(workdir, exit_code, tail, limits)
     return Outcome(verdict, result, file, warnings + refused, tail, time.monotonic() - started)
 
 
@@ -109,7 +109,7 @@ def _run(
                 # unprivileged user may not be allowed to walk down to it.
                 jail.command(plan, [sys.executable, "-P", "-B", "-m", "worker.intake", "."]),
                 cwd=workdir,
-                env=_environment(limits.threads),
+                env=environment(limits.threads),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -139,7 +139,7 @@ def _watch(child: subprocess.Popen[bytes], wall_s: float, tick: Callable[[], Non
     return child.returncode
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     """All that the child sees of the environment: nothing that names a database, a broker, a bucket or a key."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -235,7 +235,8 @@ def _take_back(workdir: Path, uid: int | None) -> None:
             os.chown(path, 0, 0, follow_symlinks=False)
 
 
-def _judge(workdir: Path, exit_code: int | None, log: str, limits: Limits) -> tuple[Verdict, IntakeResult, Path | None]:
+def judge(workdir: Path, exit_code: int | None, log: str, limits: Limits) -> tuple[Verdict, IntakeResult, Path | None]:
+    """What the end of the child means: exit code (None: out of time), the end of its log, what it left in out/."""
     if exit_code == IntakeExit.DONE and (answer := _answer(workdir)) is not None:
         return "done", *answer
     verdict, detail = _reason(exit_code, log, limits)

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from models.canonical import TeacherMeta
 from worker.engine.outputs import Outputs
-
-#: Smaller probabilities count as this before the logarithm: an impossible class stays far off, and not at -inf.
-MIN_PROBABILITY = 1e-12
+from worker.engine.teacher import MIN_PROBABILITY
 
 #: What ONNX Runtime raises for a graph that it cannot open or run.
 RUN_ERRORS: tuple[type[Exception], ...] = (

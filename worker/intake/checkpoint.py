@@ -5,6 +5,7 @@ unpickler, and there is no second way of loading when that refuses.
 """
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,20 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_zip(path: Path) -> Walk:
-    members = zip_directory.read_directory(path)
+    try:
+        members = zip_directory.read_directory(path)
+    except Rejected:
+        _refuse_other_zip(_names(path))
+        raise
+    _refuse_other_zip({member.name for member in members})
     by_name = _without_folder(members)
     if "data.pkl" not in by_name:
-        raise _other_zip(members)
+        raise _no_checkpoint("a zip archive")
     for name, member in by_name.items():
         if name in _SMALL_MEMBERS and member.size > _MAX_SMALL_BYTES:
             raise _unexpected(name)
         if name not in _SMALL_MEMBERS and name != "data.pkl" and not name.startswith("data/"):
-            raise _torch_program() if name.startswith(("code/", "constants")) else _unexpected(name)
+            raise _unexpected(name)
     byte_order = by_name.get("byteorder")
     if byte_order and zip_directory.read_member(path, byte_order, _MAX_SMALL_BYTES) != b"little":
         raise Rejected(f"The checkpoint was written with another byte order. {SAVE_INSTEAD}", code="byte_order")
@@ -96,26 +102,32 @@ def _without_folder(members: list[Member]) -> dict[str, Member]:
     return {member.name.split("/", 1)[1]: member for member in members}
 
 
-def _other_zip(members: list[Member]) -> Rejected:
-    names = {member.name for member in members}
+def _names(path: Path) -> set[str]:
+    """What the archive's directory says, where it is not as torch writes it: good for a name, and for nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return set()
+
+
+def _refuse_other_zip(names: set[str]) -> None:
+    """Archives of known make that are no checkpoints."""
     last = {name.rsplit("/", 1)[-1] for name in names}
     if "constants.pkl" in last or any("/code/" in name for name in names):
-        return _torch_program()
-    if "serialized_exported_program.json" in last or "archive_format" in last:
-        return Rejected(
+        raise Rejected(f"The file is a TorchScript program, which is code. {SAVE_INSTEAD}", code="torch_program")
+    if last & {"serialized_exported_program.json", "archive_format"}:
+        raise Rejected(
             f"The file is a program saved by torch.export (.pt2), not weights. {SAVE_INSTEAD}", code="torch_program"
         )
-    if last and all(name.endswith(".npy") for name in last):
-        what = "a NumPy archive"
-    elif "model.weights.h5" in last:
-        what = "a Keras model"
-    else:
-        what = "a zip archive"
+    if names and all(name.endswith(".npy") for name in names):
+        raise _no_checkpoint("a NumPy archive")
+    if "model.weights.h5" in last:
+        raise _no_checkpoint("a Keras model")
+
+
+def _no_checkpoint(what: str) -> Rejected:
     return Rejected(f"The file is {what}, not a torch checkpoint. {SAVE_INSTEAD}", code="not_a_checkpoint")
-
-
-def _torch_program() -> Rejected:
-    return Rejected(f"The file is a TorchScript program, which is code. {SAVE_INSTEAD}", code="torch_program")
 
 
 def _unexpected(name: str) -> Rejected:

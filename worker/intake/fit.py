@@ -4,6 +4,7 @@ What does not fit is listed as a strict load would list it, and the nearest entr
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 from core.errors import Problem, Rejected, UserConfig
 from models.canonical import Tap
-from models.spec.students import Student
+from models.spec.students import Student, config
 from worker.engine.nearest import nearest
-from worker.engine.networks import Network, build_network, evaluating, infer_io
+from worker.engine.networks import Network, build_network, count_flops, evaluating, family, infer_io
 from worker.intake.keys import Weights
 from worker.intake.report import Report
 
@@ -81,11 +82,11 @@ def fit(architecture: Student, weights: Weights, sizes: list[tuple[int, int]], r
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
         inputs, num_outputs = infer_io(architecture, shapes)
-    except Rejected:
-        raise _does_not_fit(architecture, shapes, _names_alone(architecture, shapes), report) from None
-    except ValueError as error:  # a timm name that is none
-        sentence, *fields = error.args
-        raise Rejected.at("/".join(["/architecture", *fields]), str(sentence), code="network") from None
+    except Rejected as error:
+        misfit = _names_alone(architecture, shapes)
+        if not misfit:  # no such architecture, or tensors that are none of a network
+            raise Rejected.at("/architecture", error.detail, code=error.code) from None
+        raise _does_not_fit(architecture, shapes, misfit, report) from None
     in_shapes = _input_shapes(architecture, shapes, inputs, sizes)
     network, in_shape = _find_size(architecture, shapes, num_outputs, in_shapes, report)
     _load(network.module, weights)
@@ -95,15 +96,15 @@ def fit(architecture: Student, weights: Weights, sizes: list[tuple[int, int]], r
 
 def _does_not_fit(architecture: Student, shapes: Mapping[str, Shape], misfit: Misfit, report: Report) -> Rejected:
     """The verdict, with the nearest architecture and what to do."""
-    kind = architecture.model_dump()["type"]
     near = [str(entry) for entry in nearest(shapes)]
     report.figures |= misfit.as_dict() | {"nearest": near}
     hint = f" The nearest architecture on the menu is {near[0]}." if near else ""
+    message = f"the checkpoint does not fit the architecture {architecture.type}: {misfit.sentence()}"
     return Rejected(
-        f"The checkpoint does not fit the architecture {kind}: {misfit.sentence()}.{hint} Name the right architecture, "
-        "or map the names with rename: [[pattern, replacement], ...].",
+        f"{message[0].upper()}{message[1:]}.{hint} Name the right architecture, or map the names with rename: "
+        "[[pattern, replacement], ...].",
         code="does_not_fit",
-        errors=[Problem("/architecture", f"the checkpoint does not fit {kind}: {misfit.sentence()}")],
+        errors=[Problem("/architecture", message)],
     )
 
 
@@ -112,14 +113,12 @@ def _first(names: list[str]) -> str:
 
 
 def _names_alone(architecture: Student, shapes: Mapping[str, Shape]) -> Misfit:
-    """The names that differ from those of the architecture on some input: what it is for cannot be read off."""
+    """The names that differ, for weights of which not even the number of inputs and outputs can be read off."""
     for in_shape in ((3, 32, 32), (3, 224, 224), (8,)):
-        try:
-            wanted = _build(architecture, in_shape, 10).module.state_dict()
-        except Rejected:
-            continue
-        return _compare({name: shapes.get(name, ()) for name in wanted}, shapes)
-    return Misfit(unexpected=sorted(shapes))
+        with suppress(Rejected):
+            wanted = _sketch(architecture, in_shape, 10)
+            return _compare({name: shapes.get(name, shape) for name, shape in wanted.items()}, shapes)
+    return Misfit()
 
 
 def _find_size(
@@ -130,27 +129,30 @@ def _find_size(
     report: Report,
 ) -> tuple[Network, Shape]:
     """The network for the first input shape whose weights have the shapes that were uploaded."""
-    best: Misfit | None = None
-    refusal: Rejected | None = None
-    seen: list[dict[str, Shape]] = []
+    misfits: list[Misfit] = []
+    refusals: list[Rejected] = []
     for in_shape in in_shapes:
         try:
-            network = _build(architecture, in_shape, num_outputs)
-        except Rejected as error:
-            refusal = refusal or error
-            continue
-        wanted = {name: tuple(tensor.shape) for name, tensor in network.module.state_dict().items()}
-        misfit = _compare(wanted, shapes)
-        if not misfit:
-            return network, in_shape
-        best = misfit if best is None or len(misfit) < len(best) else best
-        if wanted in seen:  # the size makes no difference
-            break
-        seen.append(wanted)
-    if best is not None:
-        raise _does_not_fit(architecture, shapes, best, report)
-    assert refusal is not None, "there is always a shape to try"
-    raise refusal
+            misfits.append(_compare(_sketch(architecture, in_shape, num_outputs), shapes))
+            if not misfits[-1]:
+                return build_network(architecture, in_shape, num_outputs, pointer="/architecture"), in_shape
+        except (Rejected, UserConfig) as error:
+            refusals.append(Rejected(error.detail, code=error.code, errors=error.errors))
+    if found := [misfit for misfit in misfits if misfit]:
+        raise _does_not_fit(architecture, shapes, min(found, key=len), report)
+    raise refusals[0]
+
+
+def _sketch(architecture: Student, in_shape: Shape, num_outputs: int) -> dict[str, Shape]:
+    """Names and shapes of the architecture's tensors, built without memory."""
+    try:
+        with torch.device("meta"):
+            net = family(architecture.type).build(in_shape, num_outputs, **config(architecture))
+    except ValueError as error:
+        sentence, *fields = error.args
+        pointer = "/".join(["/architecture", *map(str, fields)])
+        raise Rejected.at(pointer, str(sentence), code="network") from None
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
 def _input_shapes(
@@ -162,13 +164,6 @@ def _input_shapes(
         return
     for height, width in dict.fromkeys([*sizes, *((side, side) for side in _SIDES)]):
         yield (inputs, height, width)
-
-
-def _build(architecture: Student, in_shape: Shape, num_outputs: int) -> Network:
-    try:
-        return build_network(architecture, in_shape, num_outputs, pointer="/architecture")
-    except UserConfig as error:
-        raise Rejected(error.detail, code=error.code, errors=error.errors) from None
 
 
 def _compare(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Misfit:
@@ -232,8 +227,7 @@ def _takes_any_size(module: nn.Module, in_shape: Shape) -> bool:
         return False
     channels, height, width = in_shape
     try:
-        with evaluating(module):
-            module(_noise(1, (channels, height + 32, width + 32)))
-    except (RuntimeError, AssertionError, ValueError):
+        count_flops(module, (channels, height + 32, width + 32))
+    except Exception:  # A library's network answers what it cannot take with any kind of exception.
         return False
     return True

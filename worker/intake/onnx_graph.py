@@ -61,11 +61,18 @@ def facts(model: onnx.ModelProto) -> Facts:
             "rows. Export it with a single input.",
             code="inputs",
         )
+    outputs = [value.name for value in graph.output if value.type.tensor_type.elem_type in FLOATS]
+    if not outputs:
+        raise Rejected(
+            "No output of the graph is a tensor of floating point numbers. Export the model so that it gives its "
+            "scores as (N, C), not as labels or as a list of maps.",
+            code="outputs",
+        )
     counts = {tensor.name: _count(tensor) for tensor in graph.initializer}
     whole = {tensor.name for tensor in graph.initializer if tensor.data_type in _WHOLE}
     return Facts(
         inputs[0],
-        [value.name for value in graph.output if value.type.tensor_type.elem_type in FLOATS],
+        outputs,
         sum(counts.values()),
         sum(counts[name] for name in whole),
         f"{model.producer_name} {model.producer_version}".strip()[:100],
@@ -144,5 +151,5 @@ def _check_validity(model: onnx.ModelProto) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         if "memory" in str(error):
             raise
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise Rejected(f"onnx.checker refuses the graph: {reason}. {_EXPORT_AGAIN}", code="onnx_invalid") from None

@@ -57,7 +57,7 @@ def sniff(path: Path) -> Container:
         if head[at : at + len(magic)] == magic:
             raise Rejected(f"The file is {what}. {remedy}", code="not_a_checkpoint")
     # A file can be a tar archive and something else at once, and torch tries tar first.
-    if tarfile.is_tarfile(path):
+    if _starts_as_tar(head):
         raise Rejected(f"The file is a tar archive, or torch's format from before 0.1.10. {SAVE_INSTEAD}", code="tar")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return Container.TORCH_ZIP
@@ -75,6 +75,15 @@ def sniff(path: Path) -> Container:
     if _looks_like_onnx(head):
         return Container.ONNX
     raise _not_known(path)
+
+
+def _starts_as_tar(head: bytes) -> bool:
+    """The first block has the checksum that tar readers go by."""
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _looks_like_onnx(head: bytes) -> bool:
