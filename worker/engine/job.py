@@ -31,14 +31,28 @@ def run_order(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -
 
     Raises Stopped and JobFailure; where training had begun, out/ then holds the student so far, marked as partial.
     """
+    attempt = open_attempt(order, workdir, progress, stop)
+    parts, scored = train_and_score(attempt)
+    progress.phase(Phase.EXPORTING)
+    attempt.checkpoints.wait()
+    _hand_out(attempt, parts, scored)
+
+
+def open_attempt(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -> Attempt:
+    """The attempt in its folder, before anything is read."""
     if order.threads:
         torch.set_num_threads(order.threads)
     checkpoints = Checkpoints(workdir / "checkpoints", order.checkpoint_s)
-    attempt = Attempt(order, workdir, torch.device(order.device), progress, stop, checkpoints)
+    return Attempt(order, workdir, torch.device(order.device), progress, stop, checkpoints)
+
+
+def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
+    """All that comes before the export, from where the attempt before was left."""
+    progress, check = attempt.progress, attempt.stop.check
     progress.phase(Phase.CHECKING)
     saved = attempt.load()
-    parts = wire(order, workdir, attempt.device, saved["precision"] if saved else None)
-    teacher_val = check_teacher(parts, progress, stop.check)
+    parts = wire(attempt.order, attempt.workdir, attempt.device, saved["precision"] if saved else None)
+    teacher_val = check_teacher(parts, progress, check)
     try:
         for name in attempt.runs:
             if name not in attempt.finished:
@@ -47,10 +61,7 @@ def run_order(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -
         _hand_out_so_far(attempt, parts, interrupted.run)
         raise interrupted.why from None
     progress.phase(Phase.EVALUATING)
-    scored = results.score(parts, attempt.finished, teacher_val, stop.check)
-    progress.phase(Phase.EXPORTING)
-    checkpoints.wait()
-    _hand_out(attempt, parts, scored)
+    return parts, results.score(parts, attempt.finished, teacher_val, check)
 
 
 def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:

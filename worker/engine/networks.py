@@ -118,7 +118,8 @@ def _refuse_misfit(sketch: nn.Module, in_shape: tuple[int, ...], num_outputs: in
     try:
         shape = list(_trace(sketch, in_shape).shape[1:])
     except Exception as error:  # A library's network answers what it cannot take with any kind of exception.
-        raise ValueError(f"this network cannot take inputs of shape {list(in_shape)}: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"this network cannot take inputs of shape {list(in_shape)}: {reason}") from error
     if shape != [num_outputs]:
         raise ValueError(f"this network gives {shape} for one sample, where the task needs [{num_outputs}]")
 

@@ -103,7 +103,14 @@ def device_name(device: torch.device) -> str:
     """What the job ran on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return str(platform.processor() or platform.machine())
+    return _processor_name() or platform.machine()
+
+
+def _processor_name() -> str:
+    """As Linux says it; empty elsewhere."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:

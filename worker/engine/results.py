@@ -11,7 +11,7 @@ from worker.engine.evaluate import Check, ask, predict
 from worker.engine.loop import Weights
 from worker.engine.networks import Network
 from worker.engine.task import Metrics
-from worker.engine.wiring import Parts
+from worker.engine.wiring import Parts, fresh_student
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,11 @@ def select(done: Finished, which: str) -> tuple[int, Weights]:
 
 
 def with_weights(parts: Parts, weights: Weights) -> Network:
-    """A student with these weights, apart from the one that was trained."""
-    network = parts.student()
+    """A student with these weights, apart from the one that was trained, and laid out as anyone would build it.
+
+    Convolutions in another memory order give results that differ in the last bits.
+    """
+    network = fresh_student(parts.order, parts.device)
     network.module.load_state_dict(weights)
     return network
 

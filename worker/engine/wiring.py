@@ -44,8 +44,10 @@ class Parts:
     dry_teacher: Outputs
 
     def student(self) -> Network:
-        """A fresh student on the device: the same start each time it is asked for."""
-        return fresh_student(self.order, self.device, self.precision)
+        """A fresh student, ready to train: the same start each time it is asked for."""
+        network = fresh_student(self.order, self.device)
+        self.precision.lay_out(network.module)
+        return network
 
     def tapped_student(self) -> Tapped:
         """A fresh student that gives what the terms read."""
@@ -73,8 +75,9 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     task = make_task(order.dataset, spec.train)
     view = task.student_view(device)
     raw = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS))).raw
-    chosen = _student_precision(order, device, precision)
-    student = fresh_student(order, device, chosen)
+    student = fresh_student(order, device)
+    wish, shape = precision or spec.train.precision, order.dataset.input_shape
+    chosen = choose(wish, student.module, shape, spec.train.batch_size, device)
     source = _Source(order, workdir, device, task)
     terms = _paired(list(spec.loss), student, view(raw), source, raw)
     objective.refuse_unknown_taps(terms, "student", modules_by_path(student.module).keys(), student.stages)
@@ -86,11 +89,11 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     return Parts(order, device, splits, task, view, teacher, terms, chosen, raw, dry_teacher)
 
 
-def fresh_student(order: WorkOrder, device: torch.device, precision: Precision) -> Network:
-    """The student at its random start, which is a function of the seed alone."""
+def fresh_student(order: WorkOrder, device: torch.device) -> Network:
+    """The student on the device at its random start, which is a function of the seed alone."""
     torch.manual_seed(derive(order.spec.train.seed, "init"))
     network = build_network(order.spec.student, order.dataset.input_shape, order.dataset.num_outputs)
-    precision.lay_out(network.module.to(device))
+    network.module.to(device)
     return network
 
 
@@ -143,12 +146,6 @@ class _Source:
         precision = choose(spec.precision, self._network.module, shape, spec.batch_size, self._device)
         precision.lay_out(self._network.module)
         return precision
-
-
-def _student_precision(order: WorkOrder, device: torch.device, before: Name | None) -> Precision:
-    spec, shape = order.spec.train, order.dataset.input_shape
-    sketch = build_network(order.spec.student, shape, order.dataset.num_outputs).module
-    return choose(before or spec.precision, sketch, shape, spec.batch_size, device)
 
 
 def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: _Source, raw: Tensor) -> list[LossTerm]:
