@@ -5,6 +5,7 @@
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def database_url() -> URL:
 
 @cache
 def engine() -> Engine:
-    """The pool of this process. A child of ours must not use it: it opens its own."""
+    """The pool of this process. After a fork the child has an empty one: two must not speak on one connection."""
     return create_engine(
         database_url(),
         pool_size=5,
@@ -87,6 +88,14 @@ def _storable(value: Any) -> Any:
 def storable_text(value: str) -> str:
     """The text without what PostgreSQL has no place for."""
     return re.sub("[\x00\ud800-\udfff]", "\ufffd", value)
+
+
+def _leave_connections_to_the_parent() -> None:
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_leave_connections_to_the_parent)
 
 
 @cache

@@ -1,6 +1,6 @@
 """The guarded writes on which core.jobs stands: an UPDATE that names what it expects, and the events that belong to it.
 
-Only core.jobs uses it, so that a reader of that file sees every change of a state.
+Only core.jobs stands on it, so that a reader of that file sees every change of a state.
 """
 
 from collections.abc import Sequence

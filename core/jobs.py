@@ -15,9 +15,19 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core.db import storable_text
-from core.errors import Conflict, Deadline, Infra, JobFailure
+from core.errors import Conflict, Infra, JobFailure
 from core.ids import new_id
+from core.job_ends import (
+    NewArtifact,
+    attempts_used,
+    end_attempt,
+    finish,
+    log_tail,
+    publish,
+    put_back,
+    try_again,
+    write_attempt,
+)
 from core.job_rows import (
     CHANNEL,
     Claim,
@@ -63,18 +73,6 @@ __all__ = [
 
 _SWEEP_LOCK = 0x0D157112
 _SWEEP_ROWS = 200
-_LOG_CHARACTERS = 64_000
-
-
-@dataclass(frozen=True, slots=True)
-class NewArtifact:
-    """A file that is stored, and becomes visible with the end of the job."""
-
-    name: str
-    storage_key: str
-    size: int
-    sha256: str
-    media_type: str
 
 
 @dataclass(slots=True)
@@ -189,31 +187,29 @@ def record(
     output so far.
     """
     of_job = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
-    job = write(session, held_by(claim), lines, _given(of_job))
+    job = write(session, held_by(claim), lines, _said(of_job))
     if job is None:
         raise LeaseLost(claim.job_id)
-    of_attempt: dict[str, Any] = {} if lines_read is None else {"lines_read": lines_read}
-    if log is not None:
-        of_attempt["log"] = _log_tail(log)
+    of_attempt = _said({"lines_read": lines_read, "log": None if log is None else log_tail(log)})
     if of_attempt:
-        _attempt_values(session, job, **of_attempt)
+        write_attempt(session, job, **of_attempt)
 
 
 def succeed(session: Session, claim: Claim, *, result: Json, artifacts: Iterable[NewArtifact], log: str) -> Job:
     """End the job well and make its artifacts visible."""
     job = locked(session, claim)
-    _publish(session, job, artifacts)
-    ran_s = _end_attempt(session, job, "succeeded", exit_code=0, log=log)
-    return _finish(session, job, JobStatus.SUCCEEDED, ran_s, {}, result=result)
+    publish(session, job, artifacts)
+    ran_s = end_attempt(session, job, "succeeded", exit_code=0, log=log)
+    return finish(session, job, JobStatus.SUCCEEDED, ran_s, {}, result=result)
 
 
 def fail(session: Session, claim: Claim, error: JobFailure, *, exit_code: int | None, log: str) -> Job:
     """End the attempt badly: an `infra` failure goes back to the queue while attempts are left, others end the job."""
     job = locked(session, claim)
-    ran_s = _end_attempt(session, job, "failed", exit_code=exit_code, log=log, error=error)
+    ran_s = end_attempt(session, job, "failed", exit_code=exit_code, log=log, error=error)
     if error.failure is FailureClass.INFRA:
-        return _try_again(session, job, error, ran_s, wait_s=settings().retry_wait_s * 2 ** (_attempts_used(job) - 1))
-    return _finish(session, job, JobStatus.FAILED, ran_s, error.as_dict(), error=error.as_dict())
+        return try_again(session, job, error, ran_s, wait_s=settings().retry_wait_s * 2 ** (attempts_used(job) - 1))
+    return finish(session, job, JobStatus.FAILED, ran_s, error.as_dict(), error=error.as_dict())
 
 
 def stop(
@@ -232,11 +228,11 @@ def stop(
     job = locked(session, claim)
     asked = {JobStatus.CANCELLING: {"cancelled", "paused"}, JobStatus.PAUSING: {"paused"}}
     assert outcome == "drained" or outcome in asked.get(job.status, ()), f"nobody asked for {outcome}"
-    ran_s = _end_attempt(session, job, outcome, exit_code=None, log=log)
+    ran_s = end_attempt(session, job, outcome, log=log)
     if job.status is JobStatus.CANCELLING:
-        _publish(session, job, artifacts)
-        return _finish(session, job, JobStatus.CANCELLED, ran_s, {}, result=result)
-    return _put_back(session, job, ran_s, outcome, attempts_forgiven=Job.attempts_forgiven + 1)
+        publish(session, job, artifacts)
+        return finish(session, job, JobStatus.CANCELLED, ran_s, {}, result=result)
+    return put_back(session, job, ran_s, outcome, attempts_forgiven=Job.attempts_forgiven + 1)
 
 
 def attempt_of(session: Session, token: str, job_id: str | None = None) -> Attempt | None:
@@ -251,6 +247,10 @@ def attempt_of(session: Session, token: str, job_id: str | None = None) -> Attem
     return session.scalars(query).one_or_none()
 
 
+def _said(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 # --- wishes of the user ---
 
 
@@ -261,7 +261,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
         case JobStatus.CANCELLING | JobStatus.CANCELLED:
             return job
         case JobStatus.QUEUED | JobStatus.PAUSED:
-            return _finish(session, job, JobStatus.CANCELLED, 0.0, {}, desired=Desired.CANCEL)
+            return finish(session, job, JobStatus.CANCELLED, 0.0, {}, desired=Desired.CANCEL)
         case JobStatus.RUNNING | JobStatus.PAUSING:
             return move(session, job, JobStatus.CANCELLING, [("cancelling", {})], desired=Desired.CANCEL)
     raise _conflict(job, "cancelled")
@@ -359,110 +359,7 @@ def _lose(session: Session, job: Job) -> Job:
     error = Infra(
         "The worker stopped answering; it was killed, lost its machine or lost the database.", code="worker_lost"
     )
-    ran_s = _end_attempt(session, job, "lost", exit_code=None, log=None, error=error)
+    ran_s = end_attempt(session, job, "lost", error=error)
     if job.status is JobStatus.CANCELLING:
-        return _finish(session, job, JobStatus.CANCELLED, ran_s, {"reason": "worker_lost"})
-    return _try_again(session, job, error, ran_s, wait_s=0.0)
-
-
-# --- how an attempt's end becomes the job's next state ---
-
-
-def _try_again(session: Session, job: Job, error: JobFailure, ran_s: float, *, wait_s: float) -> Job:
-    """Back to the queue while attempts are left and nobody wishes the job to end."""
-    if job.status is JobStatus.CANCELLING:
-        return _finish(session, job, JobStatus.CANCELLED, ran_s, {"reason": error.code})
-    used = _attempts_used(job)
-    if used >= job.max_attempts:
-        told = {**error.as_dict(), "detail": f"{error.detail} That was attempt {used} of {job.max_attempts}."}
-        return _finish(session, job, JobStatus.FAILED, ran_s, told, error=told)
-    waiting = {"queued_at": from_now(wait_s)} if wait_s else {}
-    return _put_back(session, job, ran_s, error.code, error=error, **waiting)
-
-
-def _put_back(
-    session: Session, job: Job, ran_s: float, reason: str, *, error: JobFailure | None = None, **values: Any
-) -> Job:
-    """To the queue, or to rest where the user wishes that; a job whose time is used up ends."""
-    allowed_s = job.spec["limits"]["max_seconds"]
-    if job.ran_s + ran_s >= allowed_s:
-        late = Deadline(f"The job ran for {allowed_s} s in all: raise limits.max_seconds, or train less.").as_dict()
-        return _finish(session, job, JobStatus.FAILED, ran_s, late, error=late, **values)
-    data: Json = {"reason": reason, "attempt": job.attempt}
-    if error is not None:
-        data["error"] = error.as_dict()
-    rests = job.desired is Desired.PAUSE
-    to, type_ = (JobStatus.PAUSED, "paused") if rests else (JobStatus.QUEUED, "requeued")
-    return move(session, job, to, [(type_, data)], **_LET_GO, ran_s=Job.ran_s + ran_s, **values)
-
-
-def _finish(session: Session, job: Job, to: JobStatus, ran_s: float, data: Json, **values: Any) -> Job:
-    return move(
-        session,
-        job,
-        to,
-        [(to.value, data)],
-        **_LET_GO,
-        ran_s=Job.ran_s + ran_s,
-        finished_at=func.now(),
-        **values,
-    )
-
-
-_LET_GO: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "phase": None}
-
-
-def _attempts_used(job: Job) -> int:
-    return job.attempt - job.attempts_forgiven
-
-
-def _end_attempt(
-    session: Session,
-    job: Job,
-    outcome: str,
-    *,
-    exit_code: int | None,
-    log: str | None,
-    error: JobFailure | None = None,
-) -> float:
-    """Close the attempt's row; return the seconds it ran. A lost one ran until its lease ended, as far as we know."""
-    given: dict[str, Any] = {"outcome": outcome, "exit_code": exit_code, "error": error and error.as_dict()}
-    if log is not None:
-        given["log"] = _log_tail(log)
-    end = func.least(func.now(), job.lease_expires_at) if outcome == "lost" else func.now()
-    _attempt_values(session, job, ended_at=end, **given)
-    ran = select(func.extract("epoch", Attempt.ended_at - Attempt.started_at))
-    return float(session.execute(ran.where(Attempt.job_id == job.id, Attempt.number == job.attempt)).scalar_one())
-
-
-def _log_tail(log: str) -> str:
-    return storable_text(log[-_LOG_CHARACTERS:])
-
-
-def _stored_log(log: str) -> str:
-    return storable_text(log[-_LOG_CHARACTERS:])
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _attempt_values(session: Session, job: Job, **values: Any) -> None:
-    this = (Attempt.job_id == job.id, Attempt.number == job.attempt)
-    session.execute(update(Attempt).where(*this).values(**values).execution_options(synchronize_session=False))
-
-
-def _publish(session: Session, job: Job, artifacts: Iterable[NewArtifact]) -> None:
-    for made in artifacts:
-        session.add(
-            Artifact(
-                job_id=job.id,
-                name=made.name,
-                attempt=job.attempt,
-                storage_key=made.storage_key,
-                size=made.size,
-                sha256=made.sha256,
-                media_type=made.media_type,
-            )
-        )
-    session.flush()
+        return finish(session, job, JobStatus.CANCELLED, ran_s, {"reason": "worker_lost"})
+    return try_again(session, job, error, ran_s, wait_s=0.0)

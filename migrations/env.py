@@ -1,7 +1,7 @@
 """What Alembic runs: the connection that core.db hands over, or one of its own where a person calls Alembic by hand."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, NullPool, create_engine
 
 from core.db import database_url
 from models.tables import Base
@@ -17,5 +17,6 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     _run(given)
 else:
-    with create_engine(database_url()).begin() as own:
+    engine = create_engine(database_url(), poolclass=NullPool)
+    with engine.begin() as own:
         _run(own)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 from sqlalchemy import exc, text
@@ -42,6 +43,24 @@ def test_a_connection_that_was_cut_is_made_anew(database: str) -> None:
     with db.session() as session:
         assert session.scalar(text("SELECT pg_backend_pid()")) != mine
     db.ping()
+
+
+def test_a_fork_leaves_the_connections_to_the_parent(database: str) -> None:
+    def backend() -> int:
+        with db.session() as session:
+            return int(session.scalar(text("SELECT pg_backend_pid()")))
+
+    mine = backend()
+    reads, writes = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writes, str(backend()).encode())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    theirs = int(os.read(reads, 20))
+    os.close(reads)
+    os.close(writes)
+    assert theirs != mine
+    assert backend() == mine
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -1,9 +1,11 @@
 """The migrations lead from nothing to exactly the tables of models.tables, and back."""
 
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
@@ -38,6 +40,11 @@ def test_an_empty_database_is_upgraded_by_the_command_and_downgraded_again(bare_
     with db.migrating() as config:
         command.downgrade(config, "base")
     assert inspect(db.engine()).get_table_names() == ["alembic_version"]
+
+
+def test_alembic_by_hand_finds_the_same(database: str) -> None:
+    by_hand = Config(str(db.MIGRATIONS.parent / "alembic.ini"), stdout=StringIO())
+    command.check(by_hand)
 
 
 def test_two_that_migrate_at_once_both_end_well(bare_database: str) -> None:
