@@ -31,7 +31,8 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-LossList = Annotated[list[Loss], BeforeValidator(_as_list), Field(min_length=1, max_length=16)]
+_Losses = Annotated[list[Loss], Field(min_length=1, max_length=16)]
+LossList = Annotated[_Losses, BeforeValidator(_as_list, json_schema_input_type=Loss | _Losses)]
 
 _LABEL_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")
 

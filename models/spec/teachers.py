@@ -74,4 +74,5 @@ def _short_form(value: Any) -> Any:
     return {"type": "stored", "id": value} if isinstance(value, str) else value
 
 
-Teacher = Annotated[StoredTeacher, BeforeValidator(_short_form)]
+_Id = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]+$", max_length=64)]
+Teacher = Annotated[StoredTeacher, BeforeValidator(_short_form, json_schema_input_type=_Id | StoredTeacher)]
