@@ -216,5 +216,4 @@ def install(app: FastAPI) -> None:
         return whole
 
     app.openapi = document  # type: ignore[method-assign]
-    app.include_router(router)
     app.mount("/docs/static", StaticFiles(directory=_STATIC), name="static")

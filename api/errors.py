@@ -139,7 +139,14 @@ async def _framework(request: Request, error: Exception) -> Response:
         405: f"{where} is not possible; the header Allow names the methods that are",
     }.get(status, error.detail or HTTPStatus(status).phrase)
     code = _FRAMEWORK_CODES.get(status, "error")
-    return problem(status, code, HTTPStatus(status).phrase, detail, headers=error.headers)
+    headers = {**(error.headers or {}), **({"Allow": _allowed(request)} if status == 405 else {})}
+    return problem(status, code, HTTPStatus(status).phrase, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route of this path; the framework names those of the first it finds."""
+    matching = [route for route in request.app.state.routes if route.path_regex.match(request.url.path)]
+    return ", ".join(sorted({method for route in matching for method in route.methods}))
 
 
 async def _database_down(_: Request, error: Exception) -> Response:

@@ -43,8 +43,10 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     app.state.observed = Observed()
     app.add_middleware(ObserveMiddleware, observed=app.state.observed)
     errors.install(app)
-    for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, health):
-        app.include_router(part.router)
+    routers = [part.router for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, health, docs)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     return app
 

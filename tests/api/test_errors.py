@@ -24,7 +24,8 @@ def test_what_the_framework_refuses(api: httpx.Client) -> None:
     problem(api.get("/docs/static/nothing.js"), 404, "not_found")
     refused = api.delete("/jobs")
     problem(refused, 405, "method_not_allowed")
-    assert refused.headers["allow"]
+    assert refused.headers["allow"] == "GET, POST"
+    assert api.post("/jobs/job_1/student.pth").headers["allow"] == "GET, HEAD"
     assert api.head("/nothing").status_code == 404
 
 
