@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from worker.students import _torchvision
@@ -60,11 +61,7 @@ def infer(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> t
     _refuse_unknown(timm, config["name"])
     known = timm.models.get_pretrained_cfg(config["name"])
     outputs = shapes[f"{_first(known.classifier)}.weight"][0]
-    stem = f"{_first(known.first_conv)}.weight"
-    if len(shapes.get(stem, ())) != 4:
-        # The few that do not say what comes first, or begin with no convolution.
-        stem = next((key for key, shape in shapes.items() if len(shape) == 4), stem)
-    return shapes[stem][1], outputs
+    return _channels(timm, known, shapes), outputs
 
 
 def _timm() -> ModuleType:
@@ -93,6 +90,21 @@ def _refuse_cut_off_edges(timm: ModuleType, net: nn.Module, in_shape: tuple[int,
             "set patch_size in kwargs to a number that divides both",
             "kwargs",
         )
+
+
+def _channels(timm: ModuleType, known: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    usual: int = known.input_size[0]
+    stem = f"{_first(known.first_conv)}.weight"
+    shape = shapes.get(stem, ())
+    if len(shape) != 4:
+        # The few that begin with no convolution do not show their channels.
+        return usual
+    if shape[1] in {1, usual}:
+        return shape[1]
+    # Some fold patches of the image into channels before they convolve.
+    with torch.device("meta"):
+        folded: int = timm.create_model(known.architecture).get_parameter(stem).shape[1]
+    return shape[1] * usual // folded
 
 
 def _first(path: Any) -> Any:

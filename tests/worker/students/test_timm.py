@@ -86,6 +86,14 @@ def test_channels_and_size_come_from_the_data(name: str, in_shape: tuple[int, ..
     assert infer_io(Timm(name=name), shapes) == (in_shape[0], 4)
 
 
+@pytest.mark.parametrize(("name", "channels"), [("test_resnet", 5), ("tresnet_m", 3), ("tresnet_m", 2), ("csatv2", 3)])
+def test_channels_are_read_off_unusual_checkpoints_too(name: str, channels: int) -> None:
+    with torch.device("meta"):
+        net = made_by.build((channels, 224, 224), 4, name=name, kwargs={})
+    shapes = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
+    assert infer_io(Timm(name=name), shapes) == (channels, 4)
+
+
 def test_a_size_that_the_user_names_is_kept() -> None:
     said = made_by.arguments((1, 28, 28), 4, name="test_vit", kwargs={"img_size": 14})
     assert said == {"model_name": "test_vit", "num_classes": 4, "in_chans": 1, "img_size": 14}
