@@ -40,7 +40,7 @@ class Moments:
         """Takes in finite values (n,)."""
         if not len(values):
             return
-        with np.errstate(over="ignore"):  # a deviation that is infinite is told of later
+        with np.errstate(over="ignore", invalid="ignore"):  # a deviation that is infinite is told of later
             num, mean = len(values), float(values.mean())
             total, distance = self.num + num, mean - self.mean
             self.squares += float(np.square(values - mean).sum() + np.square(distance) * self.num * num / total)

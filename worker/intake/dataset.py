@@ -14,7 +14,7 @@ from models.spec.data import DatasetSpec, ImageOptions, TableOptions
 from models.work import IntakeOrder, IntakeResult
 from worker.intake import image_rows, table_rows
 from worker.intake.dataset_report import accepted, rejected
-from worker.intake.reading import mismatch, reader_for
+from worker.intake.reading import reader_for
 from worker.readers.base.case import Case
 from worker.readers.base.content import open_upload
 from worker.readers.base.limits import LIMITS, Limits
@@ -29,7 +29,8 @@ def convert(order: IntakeOrder, workdir: Path, limits: Limits = LIMITS) -> Intak
         folder.mkdir(exist_ok=True)
     case = Case(_spec(order), scratch, limits)
     try:
-        meta = _convert(workdir / "upload", order.filename, case, out / FILE)
+        with case.exits:
+            meta = _convert(workdir / "upload", order.filename, case, out / FILE)
     except Rejected as error:
         (out / FILE).unlink(missing_ok=True)
         return rejected(case, error)
@@ -47,17 +48,14 @@ def _spec(order: IntakeOrder) -> DatasetSpec:
 
 def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMeta:
     content = open_upload(upload, filename, case)
-    reader = reader_for(content, case)
     if case.spec.task == "image_classification":
         _warn_of_unused(case, TableOptions(), case.spec.table, "table")
-        if not hasattr(reader, "read_images"):
-            raise mismatch(case)
         if case.spec.split.column is not None:
             raise Rejected.at("/split/column", "split.column is for tables; leave it out for images.", code="split")
+        reader = reader_for(content, "read_images", case)
         return image_rows.convert(reader.read_images(content, case), case, target)
     _warn_of_unused(case, ImageOptions(), case.spec.image, "image")
-    if not hasattr(reader, "read_table"):
-        raise mismatch(case)
+    reader = reader_for(content, "read_table", case)
     return table_rows.convert(reader.read_table(content, case), case, target)
 
 

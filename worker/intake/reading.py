@@ -1,7 +1,7 @@
 """Finds the reader for an upload: by the format that the user names, else by what the file holds.
 
-A format of the menu is the module of that name under worker.readers. A module has `fits` and, for the kinds of data
-that it gives, `read_images` and `read_table`.
+A format of the menu is the module of that name under worker.readers. A module says by `KIND` what its files are, and
+has a function for each form of data that it gives: `read_images`, `read_table`.
 """
 
 from importlib import import_module
@@ -16,19 +16,29 @@ from worker.readers.base.content import Content
 _WANTED = "Images come as a zip or tar of class folders, as npz or IDX; tables as CSV, Parquet or npz."
 
 
-def reader_for(content: Content, case: Case) -> ModuleType:
-    """Raises: Rejected where no reader fits, or not the one that the user names."""
-    fitting = [name for name in get_args(Format) if name != "auto" and reader(name).fits(content)]
+def reader_for(content: Content, form: str, case: Case) -> ModuleType:
+    """The module whose function `form` reads the upload. Of several that could, the one for the commonest kind of file.
+
+    Raises: Rejected where there is none, or not the one that the user names.
+    """
+    formats = {reader(name).KIND: name for name in get_args(Format) if name != "auto"}
+    found = [formats[kind] for kind in content.kinds if kind in formats]
     named = case.spec.format
-    if named not in ("auto", *fitting):
-        found = f"looks like {fitting[0]}" if fitting else "is of no known kind"
+    if named not in ("auto", *found):
+        looks = f"looks like {found[0]}" if found else "is of no known kind"
         raise Rejected.at(
-            "/format", f"The upload is not {named}: it {found}. Set format to auto or to what it is.", code="format"
+            "/format", f"The upload is not {named}: it {looks}. Set format to auto or to what it is.", code="format"
         )
-    if not fitting:
+    if not found:
         raise Rejected(f"The content of the upload is of no kind that is read here. {_WANTED}", code="format")
-    chosen = named if named != "auto" else fitting[0]
+    chosen = named if named != "auto" else next((name for name in found if hasattr(reader(name), form)), found[0])
     case.facts["format"], case.facts["packing"] = chosen, content.packing
+    if not hasattr(reader(chosen), form):
+        raise Rejected.at(
+            "/task",
+            f"The upload is {chosen}, which does not go with the task {case.spec.task}. {_WANTED}",
+            code="task",
+        )
     case.passed("format", f"Read as {chosen}, packing: {content.packing}.")
     return reader(chosen)
 
@@ -36,12 +46,3 @@ def reader_for(content: Content, case: Case) -> ModuleType:
 def reader(name: str) -> ModuleType:
     """The module of a format."""
     return import_module(f"worker.readers.{name}")
-
-
-def mismatch(case: Case) -> Rejected:
-    """The error of a task whose data the upload's format cannot give."""
-    return Rejected.at(
-        "/task",
-        f"The upload is {case.facts['format']}, which does not go with the task {case.spec.task}. {_WANTED}",
-        code="task",
-    )

@@ -81,6 +81,13 @@ def _roles(table: Table, case: Case) -> tuple[str, list[str]]:
             shown = ", ".join(table.columns[:50]) + (" ..." if len(table.columns) > 50 else "")
             raise Rejected.at(pointer, f"There is no column {name!r}. The columns are: {shown}.", code="columns")
     aside = {*options.ignore, by}
+    if table.index is not None and table.index not in (options.target, *options.ignore, *options.categorical, by):
+        aside.add(table.index)
+        case.warned(
+            "index_column",
+            f"Column {table.index!r} has no name of its own, as a program's row numbers have; it is left out. Name it "
+            "to keep it.",
+        )
     if options.target is not None and options.target in aside:
         raise Rejected.at(
             "/table/target", f"Column {options.target!r} cannot be the target and left out.", code="target"

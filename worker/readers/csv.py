@@ -20,12 +20,17 @@ from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 from worker.readers.base.dialect import Dialect, find_dialect
 from worker.readers.base.files import extract
+from worker.readers.base.kinds import Kind
 from worker.readers.base.table import RecordBatch, Table, check_table_size, unique_names
 from worker.readers.base.table_files import TableFile, choose
 from worker.readers.base.text import Text, as_utf8, check_no_nul
 
+#: What the files of the format are, by content.
+KIND: Kind = "text"
 #: Text that comes along with tables and is none.
 _OTHER_SUFFIXES = frozenset({".md", ".rst", ".names", ".json", ".yaml", ".yml", ".html", ".xml", ".py", ".r", ".pdf"})
+#: What pandas and R leave where the name of a column of row numbers would stand.
+_INDEX_NAMES = ("", "Unnamed: 0")
 _BLOCK_BYTES = 4 * 2**20
 
 
@@ -49,14 +54,9 @@ class Part:
         return line
 
 
-def fits(content: Content) -> bool:
-    """Whether the upload holds text."""
-    return content.kind == "text"
-
-
 def read_table(content: Content, case: Case) -> Table:
     """Raises: Rejected where there is no table, or its files do not have the same columns."""
-    texts = content.of_kind("text", case, but=_OTHER_SUFFIXES)
+    texts = content.of_kind(KIND, case, but=_OTHER_SUFFIXES)
     if not texts:
         raise Rejected("The archive holds no table.", code="layout")
     parts = [_open(file, content, case) for file in choose(texts, case)]
@@ -72,6 +72,7 @@ def read_table(content: Content, case: Case) -> Table:
         batches=lambda columns: _batches(parts, columns),
         row_name=lambda row: _row_name(parts, starts, row),
         default_target=names[-1],
+        index=names[0] if parts[0].dialect.has_header and parts[0].dialect.first[0] in _INDEX_NAMES else None,
     )
 
 

@@ -14,11 +14,10 @@ from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 from worker.readers.base.files import extract
 from worker.readers.base.images import Images
+from worker.readers.base.kinds import Kind
 
-
-def fits(content: Content) -> bool:
-    """Whether the upload holds IDX files."""
-    return content.kind == "idx"
+#: What the files of the format are, by content.
+KIND: Kind = "idx"
 
 
 def read_images(content: Content, case: Case) -> Images:
@@ -33,7 +32,7 @@ def _pairs(content: Content, case: Case) -> dict[int, tuple[ArrayFile, ArrayFile
     """split -> (images, labels)."""
     images: dict[int, ArrayFile] = {}
     labels: dict[int, ArrayFile] = {}
-    for entry in content.of_kind("idx", case):
+    for entry in content.of_kind(KIND, case):
         array = open_idx(extract(content.files, entry, case), entry.name)
         split = splits.of_name(entry.parts[-1])
         found, place = (labels if len(array.shape) == 1 else images), splits.UNKNOWN if split is None else split

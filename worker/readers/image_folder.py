@@ -17,15 +17,13 @@ from worker.readers.base.compression import DAMAGE
 from worker.readers.base.content import IMAGE_SUFFIXES, Content
 from worker.readers.base.files import Entry, Files, head, read
 from worker.readers.base.images import Images, Mask, Pixels, check_volume, settle_size
-from worker.readers.base.kinds import kind_of
+from worker.readers.base.kinds import Kind, kind_of
 from worker.readers.base.pictures import BadPicture, looks, pixels
 
+#: What the files of the format are, by content.
+KIND: Kind = "image"
+
 _Parts = tuple[str, ...]
-
-
-def fits(content: Content) -> bool:
-    """Whether the upload holds pictures."""
-    return content.kind == "image"
 
 
 def read_images(content: Content, case: Case) -> Images:

@@ -19,7 +19,11 @@ from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 from worker.readers.base.files import Entry, extract
 from worker.readers.base.images import Images
+from worker.readers.base.kinds import Kind
 from worker.readers.base.table import RecordBatch, Table, check_table_size
+
+#: What the files of the format are, by content.
+KIND: Kind = "npy"
 
 _IMAGES = ("x", "images", "image", "imgs", "data", "inputs", "features", "arr_0")
 _FEATURES = ("x", "data", "features", "inputs", "images", "arr_0")
@@ -33,11 +37,6 @@ class Pair:
     split: int
     x: ArrayFile
     y: ArrayFile
-
-
-def fits(content: Content) -> bool:
-    """Whether the upload holds .npy arrays."""
-    return content.kind == "npy"
 
 
 def read_images(content: Content, case: Case) -> Images:
@@ -74,7 +73,7 @@ def read_table(content: Content, case: Case) -> Table:
 
 def _pairs(content: Content, case: Case, x_names: Sequence[str]) -> list[Pair]:
     found: dict[tuple[bool, int], tuple[int, Entry]] = {}
-    entries = content.of_kind("npy", case)
+    entries = content.of_kind(KIND, case)
     for entry in entries:
         for is_label, names in ((False, x_names), (True, _LABELS)):
             name, split = _key(entry.parts[-1], names)

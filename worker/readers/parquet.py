@@ -14,11 +14,16 @@ from worker.readers.base import splits
 from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 from worker.readers.base.files import extract
+from worker.readers.base.kinds import Kind
 from worker.readers.base.table import RecordBatch, Table, check_table_size
 from worker.readers.base.table_files import TableFile, choose
 
+#: What the files of the format are, by content.
+KIND: Kind = "parquet"
 #: A row group says little of how much its columns unpack to, so few rows are read at a time.
 _BATCH_ROWS = 8192
+#: What pandas calls a column of row numbers that has no name.
+_INDEX_NAME = "__index_level_0__"
 _READ = (
     pa.types.is_boolean,
     pa.types.is_date,
@@ -44,14 +49,9 @@ class Part:
     columns: tuple[str, ...]
 
 
-def fits(content: Content) -> bool:
-    """Whether the upload holds Parquet."""
-    return content.kind == "parquet"
-
-
 def read_table(content: Content, case: Case) -> Table:
     """Raises: Rejected where a file is damaged, or the files do not have the same columns."""
-    parts = [_open(file, content, case) for file in choose(content.of_kind("parquet", case), case)]
+    parts = [_open(file, content, case) for file in choose(content.of_kind(KIND, case), case)]
     columns = parts[0].columns
     for part in parts[1:]:
         if missing := sorted(set(columns) - set(part.columns)):
@@ -71,6 +71,7 @@ def read_table(content: Content, case: Case) -> Table:
         batches=lambda names: _batches(parts, names),
         row_name=lambda row: _row_name(parts, starts, row),
         default_target=columns[-1],
+        index=_INDEX_NAME if _INDEX_NAME in columns else None,
     )
 
 

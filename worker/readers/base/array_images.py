@@ -22,8 +22,8 @@ from worker.readers.base.images import (
 )
 from worker.readers.base.labels import Labels
 
-#: Channel counts that an image can have: grey, RGB, RGB with alpha.
-_CHANNELS = (1, 3, 4)
+#: Channel counts that an image can have: grey, RGB and, where they come last, RGB with alpha.
+_FIRST, _LAST = (1, 3), (1, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,13 @@ def _layout(parts: Sequence[Part]) -> str:
         return "NHW"
     if len(first.shape) == 4:
         _, a, b, c = first.shape
-        if c in _CHANNELS and (a not in _CHANNELS or b != c):
+        if c in _LAST and (a not in _FIRST or b != c):
             return "NHWC"
-        if a in _CHANNELS:
+        if a in _FIRST:
             return "NCHW"
     raise Rejected.at(
         "/task",
-        f"{first.name} has shape {first.shape}; images are (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 "
+        f"{first.name} has shape {first.shape}; images are (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 "
         "channels. Reshape it; rows of plain features (N, D) belong to a tabular task.",
         code="shapes",
     )

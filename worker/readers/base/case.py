@@ -1,6 +1,7 @@
 """One data set on its way in: what the user said of it, where to work, and what was found so far."""
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class Case:
     bad_rows: Tally = field(default_factory=Tally)
     ignored: Tally = field(default_factory=Tally)
     facts: dict[str, object] = field(default_factory=dict)
+    #: What has to be closed once the verdict is there.
+    exits: ExitStack = field(default_factory=ExitStack)
     _num_scratch: int = 0
 
     def passed(self, check: str, detail: str) -> None:

@@ -27,10 +27,13 @@ _SAMPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an upload holds. `packing` is for the report: `tar.gz`, `zip`, `none` ..."""
+    """What an upload holds.
+
+    kinds: what its files are, the commonest first. packing: for the report: `tar.gz`, `zip`, `none` ...
+    """
 
     files: Files
-    kind: Kind
+    kinds: tuple[Kind, ...]
     packing: str
 
     def of_kind(self, kind: Kind, case: Case, *, but: frozenset[str] = frozenset()) -> list[Entry]:
@@ -63,7 +66,7 @@ def open_upload(path: Path, filename: str, case: Case) -> Content:
     files, packing = _files(path, kind, name, case)
     if not files.entries:
         raise Rejected("The archive holds no files, hidden ones left aside.", code="empty")
-    return Content(files, _kind_of_files(files), (packing + layer).lstrip(".") or "none")
+    return Content(files, _kinds(files), (packing + layer).lstrip(".") or "none")
 
 
 def _files(path: Path, kind: Kind, name: str, case: Case) -> tuple[Files, str]:
@@ -89,15 +92,14 @@ def _kind_at(path: Path) -> Kind:
         return kind_of(file.read(HEAD_BYTES))
 
 
-def _kind_of_files(files: Files) -> Kind:
-    """The commonest kind among the files, looked at evenly over the archive.
+def _kinds(files: Files) -> tuple[Kind, ...]:
+    """The kinds among the files, looked at evenly over the archive, the commonest first.
 
     A file that calls itself an image counts as one even if its content is not: it is a broken row of an image set.
     """
     step = max(1, len(files.entries) // _SAMPLE)
     counts = Counter(_kind_of_entry(files, entry) for entry in files.entries[::step])
-    known = {kind: num for kind, num in counts.items() if kind not in ("unknown", "refused")}
-    return max(known, key=lambda kind: (known[kind], kind != "text")) if known else "unknown"
+    return tuple(kind for kind, _ in counts.most_common())
 
 
 def _kind_of_entry(files: Files, entry: Entry) -> Kind:

@@ -84,8 +84,10 @@ def _has_header(rows: list[Row], options: TableOptions) -> bool:
     spoken = {options.target, *options.ignore, *options.categorical}
     if spoken & set(first):
         return True
-    if not rest or any(re.fullmatch(NUMBER, cell) for cell in first):
+    if any(re.fullmatch(NUMBER, cell) for cell in first):
         return False
+    if not rest:
+        return True
     columns = [[row[place] for row in rest if place < len(row)] for place in range(len(first))]
     above_numbers = any(
         cells and sum(bool(re.fullmatch(NUMBER, cell)) for cell in cells) > len(cells) / 2 for cells in columns

@@ -6,6 +6,7 @@ Nothing is ever unpacked under a name that the upload chose, so that no such nam
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,11 @@ class Files(Protocol):
     folders: list[str]
 
     def open(self, entry: Entry) -> BinaryIO:
-        """A seekable stream over one file. Raises: Rejected or BadZipFile for a damaged one."""
+        """A seekable stream over one file. Raises: one of compression.DAMAGE for a damaged one."""
+        ...
+
+    def plain_path(self, entry: Entry) -> Path | None:
+        """Where the file lies on the disk by itself, if it does."""
         ...
 
 
@@ -59,6 +64,11 @@ class LoneFile:
         """The file itself."""
         assert entry == self.entries[0]
         return self._path.open("rb")
+
+    def plain_path(self, entry: Entry) -> Path:
+        """Where it lies."""
+        assert entry == self.entries[0]
+        return self._path
 
 
 class Span(io.RawIOBase):
@@ -107,7 +117,9 @@ def read(files: Files, entry: Entry, max_bytes: int) -> bytes:
 
 
 def extract(files: Files, entry: Entry, case: Case) -> Path:
-    """Copies what an entry holds into the scratch folder, a layer of compression taken off."""
+    """A path to what an entry holds, a layer of compression taken off; in the scratch folder unless it lies bare."""
+    if (path := files.plain_path(entry)) is not None:
+        return path
     target = case.new_scratch()
     try:
         stream = files.open(entry)
@@ -123,7 +135,9 @@ def clean_name(raw: str, limits: Limits) -> str:
 
     Raises: Rejected where it is absolute, climbs out by `..`, or is longer or deeper than the limits allow.
     """
-    name = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\\", "/")
+    text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    # macOS takes accents off their letters in file names; nobody types class names so.
+    name = unicodedata.normalize("NFC", text).replace("\\", "/")
     shown = repr(name[:100])
     if len(name) > limits.max_name_chars:
         raise Rejected(f"The archive holds a name of {len(name)} characters: {shown} ...", code="archive_names")

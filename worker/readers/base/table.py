@@ -26,6 +26,8 @@ class Table:
     row_name: Callable[[int], str]
     #: The column to predict where the user names none.
     default_target: str
+    #: A column without a name that a program added to number the rows: no feature unless the user speaks of it.
+    index: str | None = None
 
 
 def unique_names(raw: Sequence[str], case: Case) -> tuple[str, ...]:

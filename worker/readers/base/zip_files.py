@@ -29,7 +29,7 @@ class ZipFiles:
         size = path.stat().st_size
         _check_directory_size(path, size, case.limits)
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = case.exits.enter_context(zipfile.ZipFile(path))
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise _damaged(str(error)) from error
         infos = self._zip.infolist()
@@ -43,6 +43,9 @@ class ZipFiles:
     def open(self, entry: Entry) -> BinaryIO:
         """The member's content; its CRC is checked at the end of the read."""
         return cast("BinaryIO", self._zip.open(self._zip.infolist()[entry.place]))
+
+    def plain_path(self, entry: Entry) -> None:
+        """Nowhere."""
 
 
 def _entry(info: zipfile.ZipInfo, place: int, case: Case) -> Entry | None:
@@ -92,10 +95,12 @@ def _check_directory_size(path: Path, size: int, limits: Limits) -> None:
         num, directory_bytes = struct.unpack("<HI", tail[at + 10 : at + 16])
         if num == 0xFFFF or directory_bytes == 0xFFFFFFFF:
             num, directory_bytes = _zip64_counts(file, tail[max(0, at - _LOCATOR_BYTES) : at], (num, directory_bytes))
-    if num > limits.max_members or directory_bytes > limits.max_members * (_DIRECTORY_BYTES + 256):
-        raise Rejected(f"The archive holds {num} members; the limit is {limits.max_members}.", code="too_large")
     if directory_bytes > size or num * _DIRECTORY_BYTES > size:
         raise _damaged("its directory is said to be larger than the file")
+    if num > limits.max_members:
+        raise Rejected(f"The archive holds {num} members; the limit is {limits.max_members}.", code="too_large")
+    if directory_bytes > limits.max_members * (_DIRECTORY_BYTES + 256):
+        raise Rejected(f"The archive's directory has {directory_bytes} bytes. Shorten the names.", code="too_large")
 
 
 def _zip64_counts(file: BinaryIO, locator: bytes, counts: tuple[int, int]) -> tuple[int, int]:
