@@ -62,7 +62,7 @@ def test_text_that_is_no_text(api: httpx.Client, made: Made) -> None:
     problem(answer, 422, "invalid", "/name")
 
 
-def test_a_fault_of_ours_shows_nothing_of_itself(emptied: None) -> None:
+def test_a_fault_of_ours_shows_nothing_of_itself(database: str, redis_url: str) -> None:
     server = Server()
 
     def breaks() -> None:

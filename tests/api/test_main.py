@@ -39,7 +39,7 @@ def started() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.fixture
-def environment(emptied: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings for a process of its own."""
     monkeypatch.setenv("DISTILLERY_HOST", "127.0.0.1")
     monkeypatch.setenv("DISTILLERY_PORT", "0")
