@@ -32,6 +32,8 @@ COPY models/ models/
 COPY core/ core/
 COPY migrations/ migrations/
 COPY api/ api/
+# The page of error codes is served from here.
+COPY docs/ docs/
 USER 10001:10001
 ENV DISTILLERY_DATA_DIR=/data \
     DISTILLERY_HOST=0.0.0.0 \
