@@ -144,6 +144,8 @@ def test_an_upload_is_checked_and_converted_by_the_two_images(deployment: Deploy
     table = "x,y,label\n" + "".join(f"{i},{i % 7},{'ab'[i % 2]}\n" for i in range(60))
     with api.running() as served, worker.running() as working:
         assert deployment.get("/readyz")
+        for page in ("/docs", "/docs/errors"):
+            assert b"<html" in urlopen(f"http://127.0.0.1:{deployment.port}{page}", timeout=10).read()
         upload = deployment.post("/uploads?filename=table.csv", table.encode())
         wish = {"name": "t", "upload": upload["id"], "task": "tabular_classification", "table": {"target": "label"}}
         dataset = deployment.post("/datasets", wish)

@@ -1,17 +1,20 @@
 """make, its targets and .venv: the two commands work in any folder, and the packages are exactly the listed ones."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, packages_distributions
 from pathlib import Path
 
 import pytest
 
 from tests.packaging.images import ROOT, packages
 
+OURS = ("api", "core", "migrations", "models", "scripts", "tests", "worker")
 #: What a CUDA build of torch brings along; torch itself pins it.
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
@@ -89,6 +92,27 @@ def every_package() -> dict[str, Distribution]:
 
 def test_every_package_is_listed_with_the_version_that_is_tested() -> None:
     assert {name: package.version.split("+")[0] for name, package in every_package().items()} == listed()
+
+
+def imported() -> set[str]:
+    """Every name that any file of ours imports: the part before the first dot."""
+    found: set[str] = set()
+    for folder in OURS:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    found.add(node.module.split(".")[0])
+    return found
+
+
+def test_every_import_is_of_a_listed_package() -> None:
+    told = packages_distributions()
+    foreign = imported() - set(sys.stdlib_module_names) - set(OURS)
+    assert {"torch", "pytest", "httpx"} <= foreign
+    packages_of = {name: {package.lower().replace("_", "-") for package in told.get(name, [])} for name in foreign}
+    assert not {name: found for name, found in packages_of.items() if not found & set(listed())}
 
 
 def test_every_extra_is_installed_by_make() -> None:

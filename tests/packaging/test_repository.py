@@ -10,7 +10,7 @@ import pytest
 from core.settings import Settings
 from tests.packaging.images import ROOT
 
-LEFT_OUT = {".git", ".venv", "var", "build", "dist"}
+LEFT_OUT = r"\.(?!ci$).*|var|build|dist|__pycache__|.*\.egg-info"
 
 #: With brackets, so that this file does not hold what it forbids.
 FORBIDDEN = {
@@ -24,7 +24,7 @@ FORBIDDEN = {
 def files() -> Iterator[Path]:
     """Every file of the project, relative to its root; what tools and servers make is left out."""
     for folder, names, found in os.walk(ROOT):
-        names[:] = [name for name in names if name not in LEFT_OUT and not re.search(r"cache|egg-info", name)]
+        names[:] = [name for name in names if not re.fullmatch(LEFT_OUT, name)]
         yield from (Path(folder, name).relative_to(ROOT) for name in found)
 
 
