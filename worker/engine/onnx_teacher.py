@@ -26,7 +26,8 @@ RUN_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.RuntimeException,
 )
 
-_ERRORS_ONLY = 3
+#: What goes wrong is raised; it need not be printed as well.
+_FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -40,7 +41,7 @@ def open_graph(model: onnx.ModelProto, outputs: Sequence[str], threads: int = 0)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     return ort.InferenceSession(wanted.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

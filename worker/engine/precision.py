@@ -4,7 +4,7 @@
 device has instructions for it, the network convolves, and a batch is work enough to pay for the casts of the weights.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[object]:
         """For the forward pass; losses are taken outside of it."""
-        return torch.autocast(self.device_type, torch.bfloat16, enabled=self.name == "bf16")
+        return torch.autocast(self.device_type, torch.bfloat16) if self.name == "bf16" else nullcontext()
 
     def lay_out(self, module: nn.Module) -> nn.Module:
         """The module with its convolutions in the memory order that images come in."""
