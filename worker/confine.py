@@ -1,7 +1,7 @@
 """The confined child that opens users' files: how it is started, watched, ended, and what of its answer is believed.
 
 `python -m worker.intake WORKDIR` runs in its own session, without network, secrets or privileges, under limits of
-memory, CPU time, file size, processes and wall-clock time (worker/jail.py, docs/security.md). A limit that is reached
+memory, CPU time, file size, processes and wall-clock time (worker/jail.py, docs/teachers.md). A limit that is reached
 is a verdict that says so. The child may have been taken over by the file that it read: nothing that it wrote is
 followed, executed or taken at its word here.
 """

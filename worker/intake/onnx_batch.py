@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from worker.engine.onnx_teacher import RUN_ERRORS, open_graph, run_graph
+from worker.intake.onnx_graph import array_of
 
 _FREE = "N"
 #: Sums run in another order in a larger batch.
@@ -65,12 +66,10 @@ def _free_reshape(graph: onnx.GraphProto, node: onnx.NodeProto, batch: int, name
 def _constant(graph: onnx.GraphProto, name: str) -> np.ndarray | None:
     for tensor in graph.initializer:
         if tensor.name == name:
-            return np.asarray(onnx.numpy_helper.to_array(tensor))
+            return array_of(tensor)
     for node in graph.node:
         if node.op_type == "Constant" and node.output[0] == name:
-            return next(
-                (np.asarray(onnx.numpy_helper.to_array(a.t)) for a in node.attribute if a.name == "value"), None
-            )
+            return next((array_of(a.t) for a in node.attribute if a.name == "value"), None)
     return None
 
 

@@ -82,8 +82,8 @@ def _only_true_inputs(model: onnx.ModelProto) -> None:
 
 
 def _check_weights(model: onnx.ModelProto, report: Report) -> None:
-    arrays = (onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type in onnx_graph.FLOATS)
-    count = sum(int((~np.isfinite(array)).sum()) for array in arrays)
+    arrays = [onnx_graph.array_of(tensor) for tensor in model.graph.initializer]
+    count = sum(int((~np.isfinite(array)).sum()) for array in arrays if array.dtype.kind == "f")
     report.figures["non_finite"] = count
     if count:
         report.warn("finite", f"{count:,} of the stored numbers are NaN or infinite")

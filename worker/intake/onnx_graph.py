@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
@@ -82,6 +83,16 @@ def facts(model: onnx.ModelProto) -> Facts:
 
 #: Numbers that are no weights: shapes, axes, indices. 8-bit integers are weights of a quantised graph.
 _WHOLE = {onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL}
+
+
+def array_of(tensor: onnx.TensorProto) -> np.ndarray:
+    """The numbers of a stored tensor. Raises Rejected where there are not as many as its shape says."""
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise Rejected(
+            f"The stored tensor {tensor.name[:100]!r} is damaged: {error}. {_EXPORT_AGAIN}", code="onnx_invalid"
+        ) from None
 
 
 def _count(tensor: onnx.TensorProto) -> int:

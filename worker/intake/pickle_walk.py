@@ -8,6 +8,7 @@ true sizes before torch opens it. A list of what is forbidden would lose: there 
 import io
 import pickletools
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ SAVE_INSTEAD = (
 
 #: A pickle of tensors is about a hundred bytes a tensor: the data lies outside of it.
 MAX_PICKLE_BYTES = 64 * 2**20
+_PROTOCOL = 2
 #: Plain letters, so that no two readers can disagree on how they are decoded.
 _STORAGE_KEY = re.compile(r"[0-9A-Za-z_]{1,64}", re.ASCII)
 
@@ -43,12 +45,14 @@ def walk(data: bytes, *, where: str, offset: int = 0) -> Walk:
     """
     machine = _Machine(where, offset)
     try:
-        for opcode, arg, position in pickletools.genops(io.BytesIO(data)):
-            machine.position = position or 0
-            machine.step(opcode.name, arg)
+        # pickletools reads escapes in names, which no unpickler does, and warns of those that are none.
+        with warnings.catch_warnings(action="error", category=DeprecationWarning):
+            for opcode, arg, position in pickletools.genops(io.BytesIO(data)):
+                machine.position = position or 0
+                machine.step(opcode.name, arg)
     except Rejected:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, DeprecationWarning) as error:
         raise Rejected(
             f"{where} is damaged near byte {offset + machine.position:,} ({str(error)[:200]}). Save it again and "
             "upload it anew.",
@@ -73,7 +77,7 @@ def first_import(data: bytes) -> tuple[str, int] | None:
                 strings.append(arg)
             if name is not None and name not in GLOBALS:
                 return name[:200], position or 0
-    except (ValueError, IndexError, OverflowError):
+    except (ValueError, IndexError, OverflowError, DeprecationWarning):
         return None
     return None
 
@@ -97,7 +101,7 @@ class _Machine:
             self.stack.append(_PUSH_CONSTANT[name]())
         elif name in _HANDLERS:
             _HANDLERS[name](self, arg)
-        elif name not in ("PROTO", "STOP"):
+        elif name != "STOP":
             raise self.refuse(
                 "pickle_opcode", f"uses the opcode {name}, which torch.save never writes for tensors by default"
             )
@@ -111,6 +115,10 @@ class _Machine:
         items = self.stack
         self.stack = self.marks.pop()
         return items
+
+    def protocol(self, arg: int) -> None:
+        if arg != _PROTOCOL:
+            raise self.refuse("pickle_opcode", f"is of protocol {arg}; torch.save writes protocol {_PROTOCOL}")
 
     def mark(self, _: Any) -> None:
         self.marks.append(self.stack)
@@ -202,6 +210,7 @@ _PUSH_CONSTANT: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": _Machine.protocol,
     "MARK": _Machine.mark,
     "GLOBAL": _Machine.import_,
     "BINPUT": _Machine.put,

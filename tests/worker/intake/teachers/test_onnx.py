@@ -245,6 +245,13 @@ def _with_function() -> onnx.ModelProto:
     return model
 
 
+def _damaged() -> onnx.TensorProto:
+    """A shape without dimensions over three numbers, which the checker lets pass."""
+    stored = weights("broken", 3)
+    del stored.dims[:]
+    return stored
+
+
 def _labels_alone() -> onnx.ModelProto:
     model = linear(then=[node("ArgMax", "z", "label", axis=1, keepdims=0)])
     del model.graph.output[:]
@@ -274,12 +281,13 @@ INFINITE = [node("Div", "z nothing", "y")]
         (graph([node("Identity", "x", "y")], [], ("N", "D"), [("y", ("N", "D"))]), "inputs", "['?', '?']"),
         (graph([node("Identity", "x", "y")], [], ("N", 4, 5, 6), [("y", ("N", 4, 5, 6))]), "outputs", "[2, 4, 5, 6]"),
         (graph([node("Gemm", "x Q", "y")], [weights("Q", 9, 3)]), "onnx_invalid", "checker"),
+        (_with(linear(), _damaged()), "onnx_invalid", "broken"),
         (_labels_alone(), "outputs", "not as labels"),
         (linear(then=RANDOM, last="y"), "random", "evaluation mode"),
         (_with(linear(then=INFINITE, last="y"), tensor("nothing", 0)), "not_finite", "NaN or infinite"),
     ],
     ids=["external", "external in a branch", "domain", "function", "two inputs", "bytes", "open", "maps", "shapes",
-         "labels", "random", "infinite"],
+         "damaged", "labels", "random", "infinite"],
 )  # fmt: skip
 def test_graphs_that_are_not_taken(tmp_path: Path, model: onnx.ModelProto, code: str, says: str) -> None:
     found, detail = verdict(_examine(tmp_path, model))

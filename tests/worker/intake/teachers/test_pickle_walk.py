@@ -121,6 +121,12 @@ def test_opcodes_that_make_objects_are_refused(opcode: bytes) -> None:
     assert _code(b"\x80\x02))" + opcode + b".") in ("pickle_opcode", "pickle_code")
 
 
+@pytest.mark.parametrize("protocol", [0, 3, 4, 5])
+def test_another_protocol_is_named(protocol: int) -> None:
+    with pytest.raises(Rejected, match=r"protocol|opcode"):
+        walk(pickle.dumps({"a": [1, "b"]}, protocol), where="data.pkl")
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -130,10 +136,11 @@ def test_opcodes_that_make_objects_are_refused(opcode: bytes) -> None:
         b"\x80\x02h\x05.",
         b"\x80\x02t.",
         b"\x80\x02\x86.",
-        b"\x80\x02}K\x01]s\x80.",
+        b"\x80\x02}K\x01]s",
         b"\x80\x02X\xff\xff\xff\x7fabc.",
         b"\x80\x02ctorch\n\xff\n.",
         b"\x80\x02Q.",
+        b"\x80\x02ctor\\/ch\nx\n.",
         b"\xff\xff\xff",
         b"\x80\x02}(K\x01u.",
         b"\x80\x02}]K\x01s.",
