@@ -10,7 +10,7 @@ from itertools import chain
 
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
-from models.spec.losses import LossTerm
+from models.spec.losses.term import LossTerm
 from models.status import CheckStatus
 from models.tables import Dataset, Teacher
 

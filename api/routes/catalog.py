@@ -13,7 +13,8 @@ from api.pointers import models_in, tags_of
 from api.schemas import CatalogEntry, CatalogList
 from models.spec.data import FORMATS, TASKS, DatasetSpec, TaskName
 from models.spec.job import EXPORTS
-from models.spec.losses import Loss, LossTerm
+from models.spec.losses.menu import Loss
+from models.spec.losses.term import LossTerm
 from models.spec.students import Architecture, Student
 
 router = APIRouter(prefix="/catalog", tags=["catalog"], responses=documented())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator
 
 from models.spec.base import Entry, Name, Weight
-from models.spec.losses import Loss
+from models.spec.losses.menu import Loss
 from models.spec.students import Architecture
 from models.spec.teachers import Teacher
 from models.spec.training import Train

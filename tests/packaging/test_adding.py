@@ -10,6 +10,8 @@ import pytest
 
 from tests.packaging.images import ROOT
 
+_MENU = "models/spec/losses/response.py"
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -19,15 +21,20 @@ def tree(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     page = (ROOT / "docs" / "adding.md").read_text()
     blocks = dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL))
-    menu = tmp_path / "models/spec/losses.py"
-    before, union, after = menu.read_text().partition("Loss = Annotated[")
+    menu = tmp_path / _MENU
+    before, union, members = menu.read_text().partition("ResponseLoss = ")
     [last] = re.findall(r"`\.\.\. \|(?: \w+ \|)* (\w+)`", page)
     assert union
-    menu.write_text(f"{before}{blocks.pop('models/spec/losses.py')}\n\n{union}{after.replace(',', f' | {last},', 1)}")
+    menu.write_text(f"{before}{blocks.pop(_MENU)}\n\n{union}{_with(members.strip(), last)}\n")
     for path, text in blocks.items():
         assert not (tmp_path / path).exists(), f"{path} is taken: let the page add another loss"
         (tmp_path / path).write_text(text)
     return tmp_path
+
+
+def _with(members: str, last: str) -> str:
+    """The union with one more member, on one line or, in parentheses, on many."""
+    return f"{members[:-1]}    | {last}\n)" if members.endswith(")") else f"{members} | {last}"
 
 
 def test_the_page_adds_a_loss(tree: Path) -> None:
@@ -38,7 +45,7 @@ def test_the_page_adds_a_loss(tree: Path) -> None:
 
 
 def test_its_code_is_clean(tree: Path) -> None:
-    files = ["models/spec/losses.py", "worker/losses/logits_l1.py", "tests/reference/logits_l1.py"]
+    files = [_MENU, "worker/losses/logits_l1.py", "tests/reference/logits_l1.py"]
     for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, *files], cwd=tree, check=False, capture_output=True, text=True

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import Problem, UserConfig
-from models.spec.losses import LossTerm, TapPair
+from models.spec.losses.term import LossTerm, TapPair
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.task import Task
 from worker.engine.term import Term

@@ -7,7 +7,7 @@ pairs that choose each other are kept, so a network with more stages leaves some
 from collections.abc import Mapping, Sequence
 from math import inf, log2, prod
 
-from models.spec.losses import TapPair
+from models.spec.losses.term import TapPair
 
 Shape = Sequence[int]
 

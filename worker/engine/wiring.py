@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core.errors import UserConfig, UserInput
 from models.canonical import TeacherMeta
-from models.spec.losses import LossTerm
+from models.spec.losses.term import LossTerm
 from models.work import WorkOrder
 from worker.engine import data, objective, pairing
 from worker.engine.failures import is_out_of_memory

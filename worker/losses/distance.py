@@ -7,7 +7,7 @@ the paper takes Huber's loss. It reads the embedding before the last linear laye
 import torch
 from torch import Tensor
 
-from models.spec import losses as menu
+from models.spec.losses import relation as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserConfig
-from models.spec import losses as menu
+from models.spec.losses import feature as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

@@ -7,7 +7,7 @@ whose size hardly depends on T; without the T squared it would shrink by 1 / T^2
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.spec import losses as menu
+from models.spec.losses import response as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from models.spec import losses as menu
+from models.spec.losses import response as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

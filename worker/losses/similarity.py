@@ -7,7 +7,7 @@ the last linear layer; the two widths may differ. A zero vector has similarity 0
 import torch
 from torch import Tensor
 
-from models.spec import losses as menu
+from models.spec.losses import relation as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

@@ -7,7 +7,7 @@ no student can change: the gradients are the same, and the value does not fall t
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.spec import losses as menu
+from models.spec.losses import response as menu
 from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.term import Term
 

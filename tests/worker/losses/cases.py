@@ -6,7 +6,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from models.spec.losses import Loss, LossTerm, TapPair
+from models.spec.losses.menu import Loss
+from models.spec.losses.term import LossTerm, TapPair
 from tests.reference.case import Array, Case, Side
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.term import Term

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.spec.losses import LossTerm
+from models.spec.losses.term import LossTerm
 from tests.reference.case import Case, Side
 from tests.worker.losses.cases import MENU, batch_of, leaves, make_case, make_loss, outputs, reference, spec_of
 from worker.engine.outputs import Outputs

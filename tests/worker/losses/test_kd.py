@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.spec import losses as menu
+from models.spec.losses import response as menu
 from worker.engine.outputs import Batch, Outputs
 from worker.losses.kd import KD
 from worker.losses.soft_cross_entropy import SoftCrossEntropy

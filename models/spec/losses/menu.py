@@ -1,0 +1,11 @@
+"""The menu of losses: one term of a job is any of these."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.spec.losses.feature import FeatureLoss
+from models.spec.losses.relation import RelationLoss
+from models.spec.losses.response import ResponseLoss
+
+Loss = Annotated[ResponseLoss | FeatureLoss | RelationLoss, Field(discriminator="type")]

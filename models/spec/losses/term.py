@@ -1,0 +1,56 @@
+"""What every loss term on the menu says of itself. The terms are in response.py, feature.py and relation.py.
+
+`{"type": "kd"}` on the menu is `worker/losses/kd.py`, with a class of the same name.
+
+Notation: z are logits, p^T = softmax(z / T), s is the student and t the teacher, B the batch, C the classes, F a
+feature map, e the embedding before the last linear layer. A term's value is multiplied by its `weight`; `hard` in the
+job is the weight of the ordinary label loss.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AliasChoices, Field
+
+from models.spec.base import Documented, Entry, ModulePath, Weight
+from models.spec.data import TaskName
+
+CLASSIFICATION: frozenset[TaskName] = frozenset({"image_classification", "tabular_classification"})
+EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | {"tabular_regression"}
+
+
+class TapPair(Entry):
+    """One feature point of the student and the teacher's that it should match."""
+
+    student: ModulePath = Field(description="Module path in the student, as `named_modules()` spells it.")
+    teacher: ModulePath = Field(description="Module path in the teacher, or a tensor name of an ONNX graph.")
+
+
+Taps = Annotated[
+    Literal["auto"] | Annotated[list[TapPair], Field(min_length=1, max_length=16)],
+    Field(description="Feature points. `auto` pairs stages of the student and the teacher by depth and resolution."),
+]
+
+
+class LossTerm(Documented):
+    """What all terms share."""
+
+    weight: Weight = 1.0
+
+    tasks: ClassVar[frozenset[TaskName]] = CLASSIFICATION
+    #: The weight of the label loss that goes well with this term when the job names none.
+    hard_beside: ClassVar[float] = 1.0
+    #: True where the term reads intermediate features, so that taps must exist.
+    needs_taps: ClassVar[bool] = False
+    #: True where the term reads what goes into the last linear layer, so that the network must say what that is.
+    needs_embedding: ClassVar[bool] = False
+    #: True where the term compares outputs one by one, so that the teacher must have those of the data set.
+    same_outputs: ClassVar[bool] = False
+
+
+def temperature(default: float) -> Any:
+    """The field `T`, which may be spelled `temperature`."""
+    return Field(
+        default=default,
+        validation_alias=AliasChoices("T", "temperature"),
+        description="Temperature: logits are divided by it. Higher is softer.",
+    )
