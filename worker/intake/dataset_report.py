@@ -11,6 +11,7 @@ from worker.readers.base.case import Case, Tally
 
 def accepted(case: Case, meta: DatasetMeta, file: str) -> IntakeResult:
     """The verdict in favour."""
+    _warn_of_ignored(case)
     case.facts["shape"] = list(meta.input_shape)
     if meta.mean:
         case.facts["mean"], case.facts["std"] = meta.mean, meta.std
@@ -19,6 +20,7 @@ def accepted(case: Case, meta: DatasetMeta, file: str) -> IntakeResult:
 
 def rejected(case: Case, error: Rejected) -> IntakeResult:
     """The verdict against: the failed check comes last."""
+    _warn_of_ignored(case)
     case.checks.append(CheckLine(id=error.code, result="fail", detail=error.detail))
     case.facts["errors"] = [problem.as_dict() for problem in error.errors]
     return IntakeResult(ready=False, report=_report(case))
@@ -29,9 +31,12 @@ def _stored(meta: DatasetMeta) -> dict[str, object]:
     return {str(key): _plain(value) for key, value in meta.model_dump(mode="json").items()}
 
 
-def _report(case: Case) -> dict[str, object]:
+def _warn_of_ignored(case: Case) -> None:
     if case.ignored.count:
         case.warned("ignored", f"{case.ignored.count} files of the upload are not used; the first are listed.")
+
+
+def _report(case: Case) -> dict[str, object]:
     counts = case.facts.get("counts")
     num_good = sum(counts.values()) if isinstance(counts, dict) else 0
     report: dict[str, object] = {

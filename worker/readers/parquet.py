@@ -24,6 +24,16 @@ KIND: Kind = "parquet"
 _BATCH_ROWS = 8192
 #: What pandas calls a column of row numbers that has no name.
 _INDEX_NAME = "__index_level_0__"
+#: What Arrow raises for a file that is not as it should be. Its MemoryError is none of these.
+_DAMAGE = (
+    ValueError,  # ArrowInvalid, UnicodeDecodeError
+    OSError,
+    pa.ArrowIndexError,
+    pa.ArrowKeyError,
+    pa.ArrowNotImplementedError,
+    pa.ArrowSerializationError,
+    pa.ArrowTypeError,
+)
 _READ = (
     pa.types.is_boolean,
     pa.types.is_date,
@@ -80,7 +90,7 @@ def _open(file: TableFile, content: Content, case: Case) -> Part:
     try:
         with parquet.ParquetFile(path) as opened:
             schema, num_rows = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise _damaged(file.entry.name, error) from error
     check_table_size(len(schema), num_rows, case)
     flat = [column.name for column in schema if _is_flat(column.type)]
@@ -99,15 +109,20 @@ def _is_flat(kind: "pa.DataType") -> bool:
 
 def _batches(parts: Sequence[Part], columns: Sequence[str]) -> Iterator[RecordBatch]:
     for part in parts:
+        num_rows = 0
         try:
             with parquet.ParquetFile(part.path) as opened:
                 for batch in opened.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+                    batch.validate(full=True)  # text that is no UTF-8, indices that point nowhere
+                    num_rows += batch.num_rows
                     yield batch.select(list(columns))
-        except (pa.ArrowInvalid, OSError) as error:
+        except _DAMAGE as error:
             raise _damaged(part.name, error) from error
+        if num_rows != part.num_rows:
+            raise _damaged(part.name, f"{part.num_rows} rows are claimed, {num_rows} are there")
 
 
-def _damaged(name: str, error: Exception) -> Rejected:
+def _damaged(name: str, error: Exception | str) -> Rejected:
     return Rejected(f"{name} is cut short or damaged ({error}). Upload it again.", code="damaged")
 
 

@@ -42,7 +42,10 @@ class ZipFiles:
 
     def open(self, entry: Entry) -> BinaryIO:
         """The member's content; its CRC is checked at the end of the read."""
-        return cast("BinaryIO", self._zip.open(self._zip.infolist()[entry.place]))
+        try:
+            return cast("BinaryIO", self._zip.open(self._zip.infolist()[entry.place]))
+        except (NotImplementedError, RuntimeError) as error:  # flags for patches, encryption and the like
+            raise zipfile.BadZipFile(str(error)) from error
 
     def plain_path(self, entry: Entry) -> None:
         """Nowhere."""
@@ -77,7 +80,7 @@ def _check_overlap(infos: list[zipfile.ZipInfo], size: int) -> None:
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
-            raise Rejected(f"Members of the archive overlap at {info.filename!r}. Pack it anew.", code="bomb")
+            raise Rejected(f"Members of the archive overlap at {info.filename!r}. Pack it anew.", code="overlap")
         end = info.header_offset + _LOCAL_BYTES + info.compress_size
     if end > size:
         raise _damaged("a member is said to reach beyond the file's end")

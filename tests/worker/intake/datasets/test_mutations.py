@@ -1,0 +1,24 @@
+"""Broken files of every format end in a verdict, never in a crash."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.worker.readers.mutations import good, mutated
+from tests.worker.readers.uploads import accept, verdict
+
+UPLOADS = good()
+
+
+@pytest.mark.parametrize("number", range(len(UPLOADS)))
+def test_broken_files_get_a_verdict(tmp_path: Path, number: int) -> None:
+    upload, task = UPLOADS[number]
+    accept(tmp_path / "good", upload, task)
+    rng, verdicts = random.Random(number), []
+    for place in range(25):
+        result, _ = verdict(tmp_path / str(place), mutated(upload, rng), task, max_bad_share=0.5)
+        verdicts.append(result.ready)
+        assert result.ready == (result.file is not None)
+        assert all(line["detail"] for line in result.report["checks"])  # type: ignore[attr-defined]
+    assert not all(verdicts), "the faults do not reach what is read"

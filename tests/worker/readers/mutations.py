@@ -1,0 +1,60 @@
+"""Uploads of every format and how to break them at random, for fuzzing."""
+
+import gzip
+import io
+import random
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from tests.worker.readers.uploads import CLASSES, IMAGES, folders, idx, noise, npz, picture, tarred, zipped
+
+_PLACES = np.arange(60)
+_TEXT = "a, b,y\n" + "".join(f'{place},"x{place % 3}",{place % 2}\n' for place in range(60))
+_FORMATS = {"jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "gif": "GIF", "bmp": "BMP", "ppm": "PPM"}
+
+
+def good() -> list[tuple[bytes, str]]:
+    """(upload, task) of each form, all small enough that a random byte often matters."""
+    pixels, labels = noise(40, 5, 5), (np.arange(40) % 2).astype(np.uint8)
+    rows = io.BytesIO()
+    parquet.write_table(pa.table({"a": _PLACES, "s": [f"v{place % 4}" for place in _PLACES], "y": _PLACES % 2}), rows)
+    pictures = {
+        f"{name}/1.{suffix}": picture(noise(9, 9, 3), form) for suffix, form in _FORMATS.items() for name in "ab"
+    }
+    return [
+        (zipped(folders(12)), IMAGES),
+        (zipped(pictures, zipfile.ZIP_STORED), IMAGES),
+        (tarred(folders(12)), IMAGES),
+        (tarred(folders(12), "gz"), IMAGES),
+        (npz(x=pixels, y=labels), IMAGES),
+        (npz(x=pixels.reshape(40, -1), y=labels), CLASSES),
+        (tarred({"images": idx(pixels), "labels": idx(labels)}), IMAGES),
+        (_TEXT.encode(), CLASSES),
+        (_TEXT.encode("utf-16"), CLASSES),
+        (gzip.compress(_TEXT.encode()), CLASSES),
+        (rows.getvalue(), CLASSES),
+    ]
+
+
+def mutated(upload: bytes, rng: random.Random) -> bytes:
+    """The upload with one to sixteen faults: bytes changed, lost, added, repeated or cut off."""
+    content = bytearray(upload)
+    for _ in range(rng.choice([1, 1, 2, 4, 16])):
+        at = rng.randrange(len(content))
+        match rng.choices("bwdirc", [4, 2, 1, 1, 1, 1])[0]:
+            case "b":
+                content[at] = rng.randrange(256)
+            case "w":
+                content[at : at + 4] = rng.choice([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00"])
+            case "d":
+                del content[at + 1 : at + rng.randrange(2, 50)]
+            case "i":
+                content[at:at] = rng.randbytes(rng.randrange(1, 50))
+            case "r":
+                content[at:at] = content[max(0, at - 100) : at]
+            case _:
+                del content[at + 1 :]
+    return bytes(content)
