@@ -68,14 +68,14 @@ class Split:
         generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
         order = torch.randperm(len(self), generator=generator).to(self._rows.device)
         batches = list(torch.split(order, batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
     def num_batches(self, batch_size: int) -> int:
         """How many batches `shuffled` gives."""
         full, rest = divmod(len(self), batch_size)
-        return full + (rest > 1 or (rest == 1 and full == 0))
+        return full + (rest > 1 or (rest == 1 and full == 0))  # one row alone joins the batch before it
 
 
 def load(path: Path, meta: DatasetMeta, device: torch.device) -> dict[str, Split]:

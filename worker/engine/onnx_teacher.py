@@ -17,6 +17,9 @@ from models.canonical import TeacherMeta
 from worker.engine.outputs import Outputs
 from worker.engine.teacher import MIN_PROBABILITY
 
+# ONNX Runtime reports its use to its makers unless told not to; what a user computes is nobody's business.
+ort.disable_telemetry_events()
+
 #: What ONNX Runtime raises for a graph that it cannot open or run.
 RUN_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.Fail,

@@ -1,0 +1,40 @@
+"""Means over an epoch, and the first step that went wrong."""
+
+import math
+
+import pytest
+import torch
+
+from worker.engine.meter import Meter
+
+CPU = torch.device("cpu")
+
+
+def test_means_are_weighted_by_the_samples() -> None:
+    meter = Meter(["loss", "kd"], CPU)
+    meter.add(torch.tensor([1.0, 10.0]), 3)
+    meter.add(torch.tensor([5.0, 20.0]), 1)
+    assert meter.read() == {"loss": 2.0, "kd": 12.5}
+    meter.clear()
+    assert meter.read() == {"loss": 0.0, "kd": 0.0}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_first_bad_batch_is_known_though_others_follow(bad: float) -> None:
+    meter = Meter(["loss"], CPU)
+    for value in (1.0, 2.0, bad, 3.0, -bad, bad):
+        meter.add(torch.tensor([value]), 2)
+    assert meter.first_bad() == 2
+    meter.clear()
+    meter.add(torch.tensor([1.0]), 2)
+    assert meter.first_bad() is None
+
+
+def test_sums_go_on_from_a_saved_state() -> None:
+    meter, other = Meter(["loss"], CPU), Meter(["loss"], CPU)
+    meter.add(torch.tensor([1.0]), 2)
+    other.load_state_dict(meter.state_dict())
+    for m in (meter, other):
+        m.add(torch.tensor([4.0]), 4)
+    assert meter.read() == other.read() == {"loss": 3.0}
+    assert other.first_bad() is None
