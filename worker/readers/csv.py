@@ -56,7 +56,8 @@ class Part:
 
 def read_table(content: Content, case: Case) -> Table:
     """Raises: Rejected where there is no table, or its files do not have the same columns."""
-    texts = content.of_kind(KIND, case, but=_OTHER_SUFFIXES)
+    is_alone = len(content.files.entries) == 1
+    texts = content.of_kind(KIND, case, but=frozenset() if is_alone else _OTHER_SUFFIXES)
     if not texts:
         raise Rejected("The archive holds no table.", code="layout")
     parts = [_open(file, content, case) for file in choose(texts, case)]

@@ -283,3 +283,7 @@ def test_a_regression(tmp_path: Path) -> None:
     assert (ready.meta.target.mean, ready.meta.target.std) == pytest.approx((train.mean(), train.std()))
     assert np.allclose(ready.y, (np.arange(200) * 2.5 - train.mean()) / train.std(), atol=1e-6)
     assert sum(ready.report["histogram"]["val"]) == 20
+
+
+def test_the_name_of_a_lone_file_does_not_matter(tmp_path: Path) -> None:
+    check(accept(tmp_path / "x", zipped({"table.json": table().encode()}), CLASSES))
