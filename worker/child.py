@@ -91,6 +91,7 @@ def environment(device: Device, threads: int, home: Path) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": device.visible,
         "HOME": str(home),
         "HF_HUB_OFFLINE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(_CODE),

@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,8 +35,7 @@ _CODE = Path(__file__).resolve().parents[1]
 _WATCH_S = 0.05
 _MAX_RESULT_BYTES = 64 * 2**20
 _LOG_TAIL_BYTES = 16 * 2**10
-#: User ids that neither Debian nor systemd hands out. Children that run at once get different ones, so that
-#: none can signal another.
+#: User ids that neither Debian nor systemd hands out. Children that run at once get different ones: no signals.
 _UIDS = range(60_578, 61_178)
 
 
@@ -76,10 +76,10 @@ def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[
     limits = limits or Limits()
     workdir = workdir.resolve()
     started = time.monotonic()
-    with _user() as (uid, warnings), (workdir / "log.txt").open("w+b") as log:
+    with _user() as (uid, warnings), _scratch(uid) as scratch, (workdir / "log.txt").open("w+b") as log:
         _hand_over(workdir, uid)
         try:
-            exit_code, refused = _run(workdir, limits, uid, log, tick)
+            exit_code, refused = _run(workdir, scratch, limits, uid, log, tick)
         finally:
             _take_back(workdir, uid)
         tail = _tail(log)
@@ -88,7 +88,7 @@ def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[
 
 
 def _run(
-    workdir: Path, limits: Limits, uid: int | None, log: BinaryIO, tick: Callable[[], None] | None
+    workdir: Path, scratch: Path, limits: Limits, uid: int | None, log: BinaryIO, tick: Callable[[], None] | None
 ) -> tuple[int | None, list[str]]:
     """Exit code (None: out of time) and what the platform refused."""
     reader, writer = os.pipe()
@@ -109,7 +109,7 @@ def _run(
                 # unprivileged user may not be allowed to walk down to it.
                 jail.command(plan, [sys.executable, "-P", "-B", "-m", "worker.intake", "."]),
                 cwd=workdir,
-                env=environment(limits.threads),
+                env=environment(scratch, limits.threads),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -139,18 +139,19 @@ def _watch(child: subprocess.Popen[bytes], wall_s: float, tick: Callable[[], Non
     return child.returncode
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(scratch: Path, threads: int) -> dict[str, str]:
     """All that the child sees of the environment: nothing that names a database, a broker, a bucket or a key."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(_CODE),
         "PYTHONUNBUFFERED": "1",
-        "HOME": ".",
-        "TMPDIR": ".",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
         "USER": "intake",
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": str(threads),
         # Each arena of the allocator reserves address space, which is what is limited.
         "MALLOC_ARENA_MAX": "2",
@@ -184,6 +185,15 @@ def _free_uid() -> Iterator[int]:
             yield uid
             return
     raise Infra("More checks run at once than there are user ids for them.", code="no_user")
+
+
+@contextmanager
+def _scratch(uid: int | None) -> Iterator[Path]:
+    """A folder for what libraries keep by absolute path; the work folder may lie where the child cannot walk to."""
+    with tempfile.TemporaryDirectory(prefix="distillery-intake-") as folder:
+        if uid is not None:
+            os.chown(folder, uid, uid)
+        yield Path(folder)
 
 
 def closed_to_others(path: Path) -> Path | None:

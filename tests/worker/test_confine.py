@@ -29,13 +29,13 @@ def test_an_old_checkpoint_is_converted(tmp_path: Path) -> None:
     assert all("cannot read" in warning or "network" in warning for warning in outcome.warnings)
 
 
-def test_nothing_of_the_environment_passes_but_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_environment_passes_but_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISTILLERY_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "LD_PRELOAD"):
         monkeypatch.setenv(name, "1")
-    passed = confine.environment(2)
+    passed = confine.environment(tmp_path, 2)
     assert set(passed) == {
         "PATH", "LANG", "PYTHONPATH", "PYTHONUNBUFFERED", "HOME", "TMPDIR", "USER", "CUDA_VISIBLE_DEVICES",
-        "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX",
+        "HF_HUB_OFFLINE", "ORT_DISABLE_TELEMETRY", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX",
     }  # fmt: skip
     assert passed["CUDA_VISIBLE_DEVICES"] == ""
 

@@ -71,7 +71,8 @@ def _convert_checkpoint(
     report.figures |= {"stages": fitted.network.stages, "probed_with": list(fitted.in_shape)}
     meta = _describe(fitted, spec, (facts.mean, facts.std) if facts else None)
     state = {name: tensor.clone().contiguous() for name, tensor in fitted.network.module.state_dict().items()}
-    safetensors.torch.save_file(state, workdir / "out" / FILE)
+    # Not save_file: it goes by the absolute path, which the child may not be allowed to walk.
+    (workdir / "out" / FILE).write_bytes(safetensors.torch.save(state))
     return meta
 
 
