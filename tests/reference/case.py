@@ -20,12 +20,17 @@ class Side:
 
 @dataclass
 class Case:
-    """One batch. `weight` (B,) is all ones where samples count alike; `parameters` are those of the loss, by name."""
+    """One batch. `weight` (B,) is all ones where samples count alike; `parameters` are those of the loss, by name.
+
+    y (B,): class indices, or values of a regression. progress: share of the run that is done.
+    """
 
     spec: Any
     student: Side
     teacher: Side
     weight: Array
+    y: NDArray[Any]
+    progress: float = 0.3
     parameters: dict[str, Array] = field(default_factory=dict)
 
 

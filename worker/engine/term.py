@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from core.errors import UserConfig
 from worker.engine.outputs import Batch, Outputs
 
 
@@ -19,7 +20,20 @@ class Term(nn.Module):
     min_batch: ClassVar[int] = 1
     #: True where the term is a mean over samples, so that a batch and the same batch twice give the same value.
     per_sample: ClassVar[bool] = True
+    #: True where no student does better than one that says what the teacher says.
+    least_at_teacher: ClassVar[bool] = True
+    #: True where the gradient is the derivative of the value; False where the paper stops or turns a part of it.
+    true_gradient: ClassVar[bool] = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The value of the term for one batch."""
         raise NotImplementedError
+
+
+def refuse_few_classes(student: Outputs, least: int, because: str) -> None:
+    """UserConfig where the classes are fewer than a term can work with; `because` completes the sentence."""
+    num_classes = student.logits.shape[1]
+    if num_classes < least:
+        raise UserConfig.at(
+            "/type", f"this loss needs at least {least} classes, got {num_classes}: {because}", code="too_few_classes"
+        )

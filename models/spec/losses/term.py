@@ -45,6 +45,8 @@ class LossTerm(Documented):
     needs_embedding: ClassVar[bool] = False
     #: True where the term compares outputs one by one, so that the teacher must have those of the data set.
     same_outputs: ClassVar[bool] = False
+    #: True where the term reads the data set's labels.
+    needs_labels: ClassVar[bool] = False
 
 
 def temperature(default: float) -> Any:

@@ -1,7 +1,9 @@
 """Batches for every loss on the menu, as arrays for the derivations and as tensors for the losses."""
 
 import importlib
-from typing import Any, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
@@ -19,28 +21,68 @@ TAPS = [TapPair(student=f"{kind}", teacher=f"{kind}") for kind in ("map", "vecto
 _SHAPES = {"map": ((3, 4, 4), (5, 2, 2)), "vector": ((4,), (6,)), "mixed": ((3, 4, 2), (5,))}
 
 
-def spec_of(entry: type[LossTerm], **fields: Any) -> Any:
-    """The entry with its defaults, and with taps where it reads them."""
-    return entry(**({"taps": TAPS} if entry.needs_taps else {}), **fields)
+@dataclass(frozen=True)
+class Choice:
+    """An entry of the menu and the fields in which it departs from its defaults."""
+
+    entry: type[LossTerm]
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The `type`, and what differs: kd, kd-standardize=True."""
+        return "-".join([name_of(self.entry), *(f"{name}={value}" for name, value in self.fields.items())])
+
+
+def name_of(entry: type[LossTerm]) -> str:
+    """The `type` of a menu entry."""
+    return str(entry.model_fields["type"].default)
 
 
 def reference(entry: type[LossTerm]) -> Any:
     """The derivation by hand of a loss: tests/reference/<type>.py."""
-    return importlib.import_module(f"tests.reference.{entry.model_fields['type'].default}")
+    return importlib.import_module(f"tests.reference.{name_of(entry)}")
+
+
+def choices(entry: type[LossTerm]) -> Iterator[Choice]:
+    """The entry as it comes, each value of its switches, and what its derivation adds as VARIANTS."""
+    yield Choice(entry)
+    for name, info in entry.model_fields.items():
+        values = [False, True] if info.annotation is bool else []
+        if get_origin(info.annotation) is Literal and name != "type":
+            values = list(get_args(info.annotation))
+        yield from (Choice(entry, {name: value}) for value in values if value != info.default)
+    yield from (Choice(entry, fields) for fields in getattr(reference(entry), "VARIANTS", []))
+
+
+CHOICES: list[Choice] = [choice for entry in MENU for choice in choices(entry)]
+
+
+def spec_of(choice: Choice, **fields: Any) -> Any:
+    """The entry with its defaults but for those fields, and with taps where it reads them."""
+    return choice.entry(**({"taps": TAPS} if choice.entry.needs_taps else {}), **choice.fields, **fields)
 
 
 def make_case(spec: Any, *, B: int = 6, C: int = 5, seed: int = 0, weighted: bool = False) -> Case:
-    """A batch drawn from a seed. The two networks differ in width everywhere but in their classes."""
-    rng = np.random.default_rng(seed)
+    """A batch drawn from a seed. The two networks differ in width everywhere, and in classes where they may.
 
-    def side(at: int, D: int) -> Side:
+    A loss for regressions alone gets one value a sample, whatever C says.
+    """
+    rng = np.random.default_rng(seed)
+    regression = spec.tasks == {"tabular_regression"}
+    num_s = 1 if regression else C
+    num_t = num_s if spec.same_outputs or regression else C + 2
+
+    def side(at: int, num_outputs: int, D: int) -> Side:
         features = {name: rng.normal(size=(B, *shapes[at])) for name, shapes in _SHAPES.items()}
-        return Side(3 * rng.normal(size=(B, C)), rng.normal(size=(B, D)), features)
+        return Side(3 * rng.normal(size=(B, num_outputs)), rng.normal(size=(B, D)), features)
+
+    student, teacher = side(0, num_s, 4), side(1, num_t, 7)
 
     weight = rng.uniform(0.1, 2.0, size=B) if weighted else np.ones(B)
     if weighted and B > 2:
         weight[1] = 0.0
-    return Case(spec, side(0, 4), side(1, 7), weight)
+    y = teacher.logits[:, 0] + 3 * rng.normal(size=B) if regression else rng.integers(num_s, size=B)
+    return Case(spec, student, teacher, weight, y)
 
 
 def outputs(side: Side, dtype: torch.dtype = torch.float64, *, grad: bool = False) -> Outputs:
@@ -56,7 +98,7 @@ def batch_of(case: Case, dtype: torch.dtype = torch.float64) -> Batch:
     """The batch beside the outputs; without weights where all are 1."""
     B = len(case.weight)
     weight = None if (case.weight == 1).all() else torch.tensor(case.weight, dtype=dtype)
-    return Batch(torch.zeros(B, dtype=torch.int64), torch.arange(B), weight)
+    return Batch(torch.tensor(case.y), torch.arange(B), weight, case.progress)
 
 
 def make_loss(case: Case, dtype: torch.dtype = torch.float64) -> Term:
