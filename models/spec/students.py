@@ -62,8 +62,8 @@ class ResNet(Student):
     paper = "He et al. 2016, arXiv:1512.03385, section 4.2"
     known = (
         *({"depth": depth, "width": 1} for depth in (8, 14, 20, 32, 44, 56, 110)),
-        *({"depth": depth, "width": 1, "shortcut": "A"} for depth in (20, 32, 44, 56, 110)),
-        *({"depth": depth, "width": width} for depth in (8, 20, 32) for width in (2, 4)),
+        *({"depth": depth, "width": 1, "shortcut": "A"} for depth in (20, 56, 110)),
+        *({"depth": depth, "width": 4} for depth in (8, 32)),
     )
 
     @model_validator(mode="after")
@@ -90,8 +90,9 @@ class WideResNet(Student):
 
     paper = "Zagoruyko, Komodakis 2016, arXiv:1605.07146"
     known = (
-        *({"depth": depth, "width": width} for depth in (10, 16, 22, 28, 40) for width in (1, 2, 4)),
-        *({"depth": depth, "width": width} for depth, width in ((16, 8), (22, 8), (28, 10))),
+        {"depth": 10, "width": 1},
+        *({"depth": depth, "width": width} for depth in (16, 40) for width in (1, 2, 4)),
+        {"depth": 28, "width": 10},
     )
 
     @model_validator(mode="after")
@@ -166,9 +167,9 @@ class Timm(Student):
     known = tuple(
         {"name": name}
         for name in (
-            "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "vgg16", "vgg16_bn", "densenet121",
-            "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100", "efficientnet_b0", "convnext_tiny",
-            "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "swin_tiny_patch4_window7_224",
+            "resnet18", "resnet34", "resnet50", "vgg16_bn", "densenet121", "mobilenetv2_100", "mobilenetv3_small_100",
+            "efficientnet_b0", "convnext_tiny", "vit_tiny_patch16_224", "vit_base_patch16_224",
+            "swin_tiny_patch4_window7_224",
         )
     )  # fmt: skip
 
