@@ -57,6 +57,7 @@ RICH: dict[str, Any] = {
         "augment": {"crop": 1, "flip": True},
     },
 }
+HALF: dict[str, Any] = {**RICH, "train": {**RICH["train"], "precision": "bf16"}}
 PLAIN: dict[str, Any] = {"train": {"epochs": 3, "batch_size": 64}}
 
 
@@ -75,7 +76,7 @@ def go_through(order: WorkOrder, folder: Path, looks: list[int]) -> tuple[int, T
     return stopped, run(order, folder)
 
 
-@pytest.mark.parametrize(("fields", "seed"), [(RICH, 1), (RICH, 2), (PLAIN, 3)], ids=["rich-1", "rich-2", "plain"])
+@pytest.mark.parametrize(("fields", "seed"), [(RICH, 1), (HALF, 2), (PLAIN, 3)], ids=["rich", "bf16", "plain"])
 def test_a_stopped_job_gives_the_student_of_another(make: Make, tmp_path: Path, fields: Any, seed: int) -> None:
     whole = run(make("whole", **fields), tmp_path / "whole")
     looks = random.Random(seed).choices(range(2, 45), k=4)

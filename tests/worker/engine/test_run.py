@@ -56,7 +56,7 @@ def error_of(folder: Path) -> dict[str, Any]:
 
 def accuracy_from_files(folder: Path, order: WorkOrder, data: Data) -> float:
     """What anyone computes from student.pth, the report's normalisation and the test rows: no part of the engine."""
-    network = build_network(order.spec.student, order.dataset.input_shape, order.dataset.num_outputs).module  # type: ignore[arg-type]
+    network = build_network(order.spec.student, order.dataset.input_shape, order.dataset.num_outputs).module
     network.load_state_dict(orders.student_of(folder))
     network.eval()
     given = orders.report_of(folder)["input"]

@@ -59,7 +59,9 @@ def test_compiling_does_not_change_the_names() -> None:
     assert isinstance(compiled, nn.Module)
     assert plain <= modules_by_path(compiled).keys()
     part = resnet().module
-    part.layer1 = torch.compile(part.layer1, backend="eager")
+    inner = torch.compile(part.get_submodule("layer1"), backend="eager")
+    assert isinstance(inner, nn.Module)
+    part.add_module("layer1", inner)
     assert plain | {"layer1.0.bn2"} <= modules_by_path(part).keys()
 
 

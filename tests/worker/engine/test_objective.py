@@ -1,0 +1,148 @@
+"""Terms wired to the networks at hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import UserConfig
+from models.spec.job import JobSpec
+from tests.worker.engine import orders
+from tests.worker.engine.conftest import Data, Make, Taught
+from worker.engine.objective import make_objective, needs, term_names
+from worker.engine.outputs import Batch, Outputs
+from worker.engine.task import Task, make_task
+from worker.engine.wiring import Parts, wire
+
+CPU = torch.device("cpu")
+
+
+def task() -> Task:
+    spec = JobSpec.model_validate(orders.spec())
+    return make_task(orders.digits()[1], spec.train)
+
+
+def losses(*terms: dict[str, Any]) -> list[Any]:
+    return list(JobSpec.model_validate(orders.spec(loss=list(terms))).loss)
+
+
+def outputs(seed: int, *, grad: bool = False) -> Outputs:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).requires_grad_(grad)
+
+    return Outputs(draw(6, 10), {"s": draw(6, 3)}, draw(6, 5))
+
+
+BATCH = Batch(torch.tensor([1, 2, 3, 4, 5, 6]), torch.arange(6))
+
+
+def test_the_loss_is_the_weighted_sum_of_the_label_loss_and_the_terms() -> None:
+    specs = losses({"type": "kd", "T": 2, "weight": 0.5}, {"type": "similarity", "weight": 3})
+    objective = make_objective(task(), 0.25, specs, outputs(0), outputs(1), 6)
+    loss, values = objective(outputs(0), outputs(1), BATCH)
+    assert objective.names == ["loss", "hard", "kd", "similarity", "accuracy"]
+    found = dict(zip(objective.names, values.tolist(), strict=True))
+    assert found["loss"] == pytest.approx(0.25 * found["hard"] + 0.5 * found["kd"] + 3 * found["similarity"])
+    assert loss.item() == pytest.approx(found["loss"])
+    assert found["hard"] == pytest.approx(
+        float(torch.nn.functional.cross_entropy(outputs(0).logits, BATCH.y)), rel=1e-5
+    )
+
+
+def test_terms_of_one_kind_are_numbered() -> None:
+    kinds: list[dict[str, Any]] = [
+        {"type": "kd"},
+        {"type": "logits_mse"},
+        {"type": "kd", "T": 2},
+        {"type": "kd", "T": 8},
+    ]
+    assert term_names(losses(*kinds)) == ["kd", "logits_mse", "kd_2", "kd_3"]
+
+
+def test_no_gradient_goes_to_a_teacher_that_is_asked_as_the_engine_asks(make: Make, tmp_path: Path) -> None:
+    make(loss=[{"type": "kd"}, {"type": "hint"}, {"type": "similarity"}, {"type": "logits_mse"}])
+    parts = parts_of(tmp_path)
+    student = parts.tapped_student()
+    objective = parts.objective(student)
+    before = [p.clone() for p in student.module.parameters()]
+    rows = parts.splits["train"].take(torch.arange(8))
+    said = parts.teacher(rows.raw)
+    assert not said.logits.requires_grad
+    loss, _ = objective(student(parts.view(rows.raw)), said, Batch(rows.y, rows.ids))
+    loss.backward()
+    assert all(p.grad is not None for p in student.module.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in objective.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, student.module.parameters(), strict=True))
+
+
+def parts_of(folder: Path) -> Parts:
+    from models.work import WorkOrder
+
+    order = WorkOrder.model_validate_json((folder / "work" / "job.json").read_bytes())
+    return wire(order, folder / "work", CPU)
+
+
+def test_a_weight_of_0_leaves_a_term_out_of_the_loss_and_still_reports_it() -> None:
+    specs = losses({"type": "kd", "weight": 0})
+    objective = make_objective(task(), 1.0, specs, outputs(0), outputs(1), 6)
+    teacher = outputs(1)
+    teacher.logits[0, 0] = torch.inf  # 0 times this would be no number
+    student = outputs(0, grad=True)
+    loss, values = objective(student, teacher, BATCH)
+    assert loss.isfinite()
+    assert not values[2].isfinite()
+
+
+def test_needs_are_read_off_the_menu() -> None:
+    taps = [{"student": "a", "teacher": "b"}, {"student": "a", "teacher": "c"}]
+    specs = losses({"type": "hint", "taps": taps}, {"type": "kd"})
+    assert needs(specs, "student").taps == ["a"]
+    assert needs(specs, "teacher").taps == ["b", "c"]
+    assert not needs(specs, "student").embedding
+    assert needs(losses({"type": "distance"}), "student").embedding
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_an_unknown_tap_points_to_its_field_and_lists_the_stages(make: Make, tmp_path: Path, side: str) -> None:
+    pair = {"student": "hidden.0", "teacher": "layer1", side: "layer1x"}
+    make(loss=[{"type": "kd"}, {"type": "hint", "taps": [{"student": "hidden.0", "teacher": "layer3"}, pair]}])
+    with pytest.raises(UserConfig) as caught:
+        parts_of(tmp_path)
+    assert caught.value.code == "unknown_tap"
+    assert caught.value.errors[0].pointer == f"/loss/1/taps/1/{side}"
+    assert ("hidden.0" if side == "student" else "layer1, layer2, layer3") in caught.value.detail
+
+
+def test_taps_that_cannot_be_compared_point_to_their_field() -> None:
+    specs = losses({"type": "kd"}, {"type": "hint", "taps": [{"student": "s", "teacher": "s"}]})
+    sequence = outputs(1)
+    sequence.features["s"] = torch.zeros(6, 4, 3)
+    with pytest.raises(UserConfig) as caught:
+        make_objective(task(), 1.0, specs, outputs(0), sequence, 6)
+    assert caught.value.errors[0].pointer == "/loss/1/taps/0"
+
+
+@pytest.mark.parametrize(("kind", "size"), [("similarity", 1), ("distance", 2)])
+def test_a_batch_that_is_too_small_for_a_term_is_refused(kind: str, size: int) -> None:
+    with pytest.raises(UserConfig, match="at least") as caught:
+        make_objective(task(), 1.0, losses({"type": kind}), outputs(0), outputs(1), size)
+    assert caught.value.errors[0].pointer == "/train/batch_size"
+
+
+def test_no_pair_of_stages_is_an_error_that_says_so(tmp_path: Path, digits: Data, image_teacher: Taught) -> None:
+    student = {"type": "mlp", "hidden": []}
+    orders.make_workdir(tmp_path / "work", digits, image_teacher, orders.spec(student=student, loss={"type": "hint"}))
+    with pytest.raises(UserConfig, match="no stage of the student") as caught:
+        parts_of(tmp_path)
+    assert caught.value.errors[0].pointer == "/loss/0/taps"
+
+
+def test_auto_pairs_are_what_the_report_names(make: Make, tmp_path: Path) -> None:
+    make(student={"type": "resnet", "depth": 14}, loss={"type": "hint"})
+    (term,) = parts_of(tmp_path).terms
+    assert [(pair.student, pair.teacher) for pair in term.taps] == [  # type: ignore[attr-defined]
+        ("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"),
+    ]  # fmt: skip
