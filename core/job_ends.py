@@ -84,7 +84,8 @@ def end_attempt(
     if log is not None:
         values["log"] = log_tail(log)
     end = func.least(func.now(), job.lease_expires_at) if outcome == "lost" else func.now()
-    write_attempt(session, job, ended_at=end, **values)
+    # A clock that was set back must not take back seconds that were run.
+    write_attempt(session, job, ended_at=func.greatest(Attempt.started_at, end), **values)
     ran = select(func.extract("epoch", Attempt.ended_at - Attempt.started_at))
     return float(session.execute(ran.where(Attempt.job_id == job.id, Attempt.number == job.attempt)).scalar_one())
 
