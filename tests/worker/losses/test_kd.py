@@ -34,3 +34,11 @@ def test_soft_cross_entropy_has_the_same_gradient() -> None:
     (by_soft,) = torch.autograd.grad(soft, student)
     torch.testing.assert_close(by_kd, by_soft, rtol=1e-10, atol=1e-12)
     assert soft > kd
+
+
+def test_standardised_logits_have_no_shift_and_no_scale() -> None:
+    student, teacher, batch = setup_logits()
+    loss = KD(menu.KD(T=2, standardize=True), Outputs(student), Outputs(teacher))
+    other = 0.1 + 5 * torch.rand(len(student), 1, dtype=torch.float64)
+    moved = loss(Outputs(student * other - 7), Outputs(teacher / other + 3), batch)
+    torch.testing.assert_close(moved, loss(Outputs(student), Outputs(teacher), batch), rtol=1e-10, atol=0)
