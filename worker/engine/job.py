@@ -42,6 +42,7 @@ def open_attempt(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop
     """The attempt in its folder, before anything is read."""
     if order.threads:
         torch.set_num_threads(order.threads)
+    torch.backends.cudnn.benchmark = True  # shapes are fixed, but for the last batch of an epoch
     checkpoints = Checkpoints(workdir / "checkpoints", order.checkpoint_s)
     return Attempt(order, workdir, torch.device(order.device), progress, stop, checkpoints)
 
@@ -66,7 +67,7 @@ def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
 
 def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:
     out = _out(attempt)
-    student = results.with_weights(parts, scored.student.weights)
+    student = parts.student_with(scored.student.weights)
     files = _export(attempt, student, out, [*attempt.order.spec.export, _SOURCE])
     attempt.progress.close_phase()
     report.write_json(out / "report.json", report.report(attempt, parts, scored, student.module, files))
@@ -79,7 +80,7 @@ def _hand_out_so_far(attempt: Attempt, parts: Parts, run: Run) -> None:
     out = _out(attempt)
     done = attempt.finished.get(STUDENT) or Finished(run.trail, run.weights())
     epoch, weights = results.select(done, attempt.order.spec.train.select)
-    student = results.with_weights(parts, weights)
+    student = parts.student_with(weights)
     files = _export(attempt, student, out, attempt.order.spec.export)
     report.write_json(out / "report.json", report.partial_report(attempt, parts, student.module, epoch, files))
     files.append(out / "report.json")

@@ -42,6 +42,19 @@ class Batch:
         weight_N = self.weight.to(value_N.dtype)
         return (value_N * weight_N).sum() / _divisor(weight_N.sum())
 
+    def shares(self, like: Tensor) -> Tensor:
+        """Each sample's share of the batch (N,), adding up to 1; all 0 where all weights are 0. dtype of `like`."""
+        N = len(self.ids)
+        if self.weight is None:
+            return torch.full((N,), 1 / N, dtype=like.dtype, device=like.device)
+        weight_N = self.weight.to(like.dtype)
+        return weight_N / _divisor(weight_N.sum())
+
+    def mean_of_all_pairs(self, value_NN: Tensor) -> Tensor:
+        """The mean over ordered pairs, a sample with itself included, each by the product of their weights."""
+        share_N = self.shares(value_NN)
+        return share_N @ value_NN @ share_N
+
     def mean_of_pairs(self, value_NN: Tensor) -> Tensor:
         """The mean over ordered pairs of two different samples, each by the product of their weights.
 
@@ -57,6 +70,13 @@ class Batch:
 def full(x: Tensor) -> Tensor:
     """The tensor in float32 or wider: no loss takes a sum or an exponential in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def embeddings(student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+    """What goes into the last linear layers, (N, D) each of its own width, in float32 at least."""
+    assert student.embedding is not None
+    assert teacher.embedding is not None
+    return full(student.embedding), full(teacher.embedding)
 
 
 def _divisor(total: Tensor) -> Tensor:

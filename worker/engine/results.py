@@ -9,9 +9,8 @@ from worker.engine.attempt import CONTROL, STUDENT, Finished
 from worker.engine.check_teacher import comparable
 from worker.engine.evaluate import Check, ask, predict
 from worker.engine.loop import Weights
-from worker.engine.networks import Network
 from worker.engine.task import Metrics
-from worker.engine.wiring import Parts, fresh_student
+from worker.engine.wiring import Parts
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,6 @@ def select(done: Finished, which: str) -> tuple[int, Weights]:
     return len(done.trail.epochs), done.last
 
 
-def with_weights(parts: Parts, weights: Weights) -> Network:
-    """A student with these weights, apart from the one that was trained, and laid out as anyone would build it.
-
-    Convolutions in another memory order give results that differ in the last bits.
-    """
-    network = fresh_student(parts.order, parts.device)
-    network.module.load_state_dict(weights)
-    return network
-
-
 def _score_run(parts: Parts, done: Finished, check: Check) -> Scored:
     last = _score_epoch(parts, len(done.trail.epochs), done.last, check)
     best = last
@@ -105,7 +94,7 @@ def _score_run(parts: Parts, done: Finished, check: Check) -> Scored:
 
 
 def _score_epoch(parts: Parts, epoch: int, weights: Weights, check: Check) -> Epoch:
-    module = with_weights(parts, weights).module
+    module = parts.student_with(weights).module
     val_logits, test_logits = (_predict(parts, module, name, check) for name in ("val", "test"))
     val, test = (
         {} if logits is None else parts.task.metrics(logits, parts.splits[name].y)

@@ -19,12 +19,15 @@ from worker.engine.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
 
+_ERROR = "error.json"
+
 
 def main(workdir: Path) -> Exit:
     """Does the order in the folder."""
     stop = Stop()
     # Before torch is imported, which takes seconds: a signal must never find the default action, which is to die.
     stop.listen()
+    (workdir / _ERROR).unlink(missing_ok=True)
     progress = Progress(workdir / "events.jsonl")
     try:
         return _attempt(workdir, progress, stop)
@@ -56,7 +59,10 @@ def _attempt(workdir: Path, progress: Progress, stop: Stop) -> Exit:
 
 def _failed(workdir: Path, error: JobFailure) -> Exit:
     log.error("%s: %s", error.code, error.detail)
-    (workdir / "error.json").write_text(json.dumps(error.as_dict(), indent=2) + "\n")
+    try:
+        (workdir / _ERROR).write_text(json.dumps(error.as_dict(), indent=2) + "\n")
+    except OSError:
+        log.exception("error.json could not be written")
     return Exit.FAILED
 
 

@@ -19,6 +19,9 @@ from worker.engine.taps import Tapped
 from worker.engine.task import Metrics
 from worker.engine.wiring import Parts
 
+#: Epochs that a task may look at for a known fault.
+_LOOKED_BACK = 10
+
 
 class Interrupted(Exception):
     """Training ended early, with a checkpoint written; carries the run to whoever hands out what there is."""
@@ -42,6 +45,7 @@ def train(attempt: Attempt, parts: Parts, name: str, saved: State | None) -> Non
         while not run.done:
             run.train_epoch(meanwhile.between_steps)
             meanwhile.end_epoch()
+        meanwhile.report(run.trail.epochs[-1]["train"])
     except (Stopped, Deadline) as why:
         meanwhile.save()
         attempt.checkpoints.wait()
@@ -85,7 +89,7 @@ class _Meanwhile:
         """After each step; raises Stopped or Deadline."""
         attempt = self._attempt
         if attempt.progress.due():
-            self._report()
+            self.report(self._run.figures())
         if attempt.stop.checkpoint_requested or attempt.checkpoints.due(epoch_ended=False):
             self.save()
         attempt.stop.check()
@@ -95,7 +99,7 @@ class _Meanwhile:
         run, progress = self._run, self._attempt.progress
         run.refuse_not_finite()
         progress.metrics(run.finish_epoch(self._validate()))
-        if sentence := self._parts.task.suspicion([epoch["train"] for epoch in run.trail.epochs]):
+        if sentence := self._parts.task.suspicion([epoch["train"] for epoch in run.trail.epochs[-_LOOKED_BACK:]]):
             progress.warning("double_softmax", f"the {run.name}: {sentence}")
         if self._attempt.checkpoints.due(epoch_ended=True):
             self.save()
@@ -114,7 +118,8 @@ class _Meanwhile:
         logits = predict(self._run.evaluated, split, parts.view, batch_size, check, parts.precision)
         return parts.task.metrics(logits, split.y)
 
-    def _report(self) -> None:
+    def report(self, figures: Metrics) -> None:
+        """A progress line."""
         attempt, run, plan = self._attempt, self._run, self._run.plan
         done = attempt.runs.index(run.name) * plan.steps + run.step
         total = len(attempt.runs) * plan.steps
@@ -129,7 +134,7 @@ class _Meanwhile:
                 "percent": round(100 * done / total, 2),
                 "eta_s": round((total - done) / steps_per_s, 1),
                 "samples_per_s": round(steps_per_s * len(self._parts.splits["train"]) / plan.steps_per_epoch, 1),
-                "metrics": run.figures(),
+                "metrics": figures,
             }
         )
 

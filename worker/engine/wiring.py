@@ -3,6 +3,8 @@
 Everything that can be found wrong before the first step is found here, on a dry batch of a few rows.
 """
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +42,24 @@ class Parts:
     #: The job's terms, their taps paired.
     terms: list[LossTerm]
     precision: Precision
+    #: The student at its random start; copied, never trained.
+    start: Network
     dry_raw: Tensor
     dry_teacher: Outputs
 
     def student(self) -> Network:
-        """A fresh student, ready to train: the same start each time it is asked for."""
-        network = fresh_student(self.order, self.device)
+        """A student at its start, ready to train."""
+        network = copy.deepcopy(self.start)
         self.precision.lay_out(network.module)
+        return network
+
+    def student_with(self, weights: Mapping[str, Tensor]) -> Network:
+        """A student with these weights, laid out as anyone would build it.
+
+        Convolutions in another memory order give results that differ in the last bits.
+        """
+        network = copy.deepcopy(self.start)
+        network.module.load_state_dict(weights)
         return network
 
     def tapped_student(self) -> Tapped:
@@ -75,7 +88,7 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     task = make_task(order.dataset, spec.train)
     view = task.student_view(device)
     raw = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS))).raw
-    student = fresh_student(order, device)
+    student = _start(order, device)
     wish, shape = precision or spec.train.precision, order.dataset.input_shape
     chosen = choose(wish, student.module, shape, spec.train.batch_size, device)
     source = _Source(order, workdir, device, task)
@@ -86,10 +99,10 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     _refuse_batches_of_one(order, student.module, view(raw))
     teacher = source.teacher(objective.needs(terms, "teacher"), raw)
     dry_teacher = _try(teacher, raw)
-    return Parts(order, device, splits, task, view, teacher, terms, chosen, raw, dry_teacher)
+    return Parts(order, device, splits, task, view, teacher, terms, chosen, student, raw, dry_teacher)
 
 
-def fresh_student(order: WorkOrder, device: torch.device) -> Network:
+def _start(order: WorkOrder, device: torch.device) -> Network:
     """The student on the device at its random start, which is a function of the seed alone."""
     torch.manual_seed(derive(order.spec.train.seed, "init"))
     network = build_network(order.spec.student, order.dataset.input_shape, order.dataset.num_outputs)
