@@ -22,7 +22,8 @@ class Side:
 class Case:
     """One batch. `weight` (B,) is all ones where samples count alike; `parameters` are those of the loss, by name.
 
-    y (B,): class indices, or values of a regression. progress: share of the run that is done.
+    y (B,): class indices, or values of a regression. progress: share of the run that is done. ids (B,): whole numbers
+    that tell samples apart. `parameters` has the loss's buffers as well.
     """
 
     spec: Any
@@ -31,6 +32,7 @@ class Case:
     weight: Array
     y: NDArray[Any]
     progress: float = 0.3
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     parameters: dict[str, Array] = field(default_factory=dict)
 
 

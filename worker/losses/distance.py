@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.spec.losses import relation as menu
-from worker.engine.outputs import Batch, Outputs, full
+from worker.engine.outputs import Batch, Outputs, embeddings
 from worker.engine.term import Term
 
 #: A mean distance below this is that of samples that all coincide.
@@ -26,15 +26,13 @@ class Distance(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """0 where the two sets of points are alike up to one scale."""
-        assert student.embedding is not None
-        assert teacher.embedding is not None
-        difference_NN = _normalised(student.embedding, batch) - _normalised(teacher.embedding, batch)
+        s_ND, t_ND = embeddings(student, teacher)
+        difference_NN = _normalised(s_ND, batch) - _normalised(t_ND, batch)
         return batch.mean_of_pairs(difference_NN.square())
 
 
 def _normalised(e_ND: Tensor, batch: Batch) -> Tensor:
     """Distances over their mean; all 0 where the samples coincide."""
-    e_ND = full(e_ND)
     # Without the matrix-product form: that one loses small distances to cancellation. Here the gradient of a distance
     # of 0 is 0, where the plain square root of a sum of squares would make it infinite.
     distance_NN = torch.cdist(e_ND, e_ND, compute_mode="donot_use_mm_for_euclid_dist")

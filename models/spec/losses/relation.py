@@ -1,8 +1,11 @@
 """Losses on relations: how the samples of a batch lie to each other."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from models.spec.losses.term import EVERY_TASK, LossTerm
+from pydantic import Field
+
+from models.spec.base import Weight
+from models.spec.losses.term import EVERY_TASK, LossTerm, Taps
 
 
 class Similarity(LossTerm):
@@ -29,4 +32,77 @@ class Distance(LossTerm):
     needs_embedding = True
 
 
-RelationLoss = Similarity | Distance
+class RKD(LossTerm):
+    """Pairwise distances, and the angles of all triples of a batch, each compared by a smooth L1 error."""
+
+    type: Literal["rkd"] = "rkd"
+    distance: Annotated[float, Field(ge=0, le=1e4, description="Weight of the distances; 0 leaves them out.")] = 25.0
+    angle: Annotated[float, Field(ge=0, le=1e4, description="Weight of the angles; 0 leaves them out.")] = 50.0
+
+    formula = (
+        "distance * mean_{i != j} h(d_s^ij / mean(d_s) - d_t^ij / mean(d_t)) + angle * mean_{i, j, k differ} "
+        "h(cos_s^ijk - cos_t^ijk); d^ij = ||e^i - e^j||_2, cos^ijk the angle at j, h(x) = x^2 / 2 up to |x| = 1, "
+        "then |x| - 1/2"
+    )
+    paper = "Park et al. 2019, RKD, arXiv:1904.05068, equations 3 to 8; the weights are those of its code, 25 and 50"
+    use_when = "Embeddings whose geometry matters (retrieval), or networks of unlike width. Angles cost B^3 operations."
+    tasks = EVERY_TASK
+    needs_embedding = True
+
+
+class SP(LossTerm):
+    """Similarity preserving: which samples of a batch light up alike, compared row by row."""
+
+    type: Literal["sp"] = "sp"
+    taps: Taps = "auto"
+    weight: Weight = 45.0
+
+    formula = (
+        "mean over taps of mean_{i, j}( (G_s^ij / r_s^i - G_t^ij / r_t^i)^2 ), G = Q Q^T of the flattened features Q, "
+        "r^i = sqrt(mean_j (G^ij)^2)"
+    )
+    paper = (
+        "Tung, Mori 2019, arXiv:1907.09682, equations 1 to 4. A row is divided by its root mean square and not by its "
+        "length, which makes the value B times that of the paper and independent of B; 45 is the paper's 3000 at B = 64"
+    )
+    use_when = "Features of unlike shape: no projector is needed. The last stage says most."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+class PKT(LossTerm):
+    """Probabilistic knowledge transfer: for each sample, how likely each other sample is to be its neighbour."""
+
+    type: Literal["pkt"] = "pkt"
+    weight: Weight = 470.0
+
+    formula = (
+        "mean_i sum_{j != i} p_t^{j|i} (log p_t^{j|i} - log p_s^{j|i}), p^{j|i} = k^ij / sum_{n != i} k^in, "
+        "k^ij = (1 + cos(e^i, e^j)) / 2"
+    )
+    paper = (
+        "Passalis, Tefas 2018, arXiv:1803.10837, equations 2 to 5, averaged over samples. Code that averages over B^2 "
+        "entries takes a weight of 30000, which is 470 here at B = 64"
+    )
+    use_when = "As similarity; it minds the near neighbours of a sample more than the far ones."
+    tasks = EVERY_TASK
+    needs_embedding = True
+
+
+class CC(LossTerm):
+    """Correlation congruence: a Gaussian kernel between samples, as a Taylor series."""
+
+    type: Literal["cc"] = "cc"
+    gamma: Annotated[float, Field(gt=0, le=10, description="Of the kernel exp(-gamma ||x - y||^2).")] = 0.4
+    order: Annotated[int, Field(ge=1, le=10, description="The highest power in the Taylor series.")] = 2
+
+    formula = (
+        "mean_{i, j}( (K_s^ij - K_t^ij)^2 ), K^ij = exp(-2 gamma) sum_{p=0}^{order} (2 gamma)^p / p! * cos(e^i, e^j)^p"
+    )
+    paper = "Peng et al. 2019, arXiv:1904.01802, equations 6 and 8; widely copied code multiplies neighbours instead"
+    use_when = "As similarity, with more weight on close samples. Across families it often does worse than no teacher."
+    tasks = EVERY_TASK
+    needs_embedding = True
+
+
+RelationLoss = Similarity | Distance | RKD | SP | PKT | CC

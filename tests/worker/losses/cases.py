@@ -16,9 +16,20 @@ from worker.engine.term import Term
 
 MENU: list[type[LossTerm]] = list(get_args(get_args(Loss)[0]))
 
-#: Two maps of unlike size and width, two vectors, and a map that meets a vector; a second pair of everything.
-TAPS = [TapPair(student=f"{kind}", teacher=f"{kind}") for kind in ("map", "vector", "mixed")]
-_SHAPES = {"map": ((3, 4, 4), (5, 2, 2)), "vector": ((4,), (6,)), "mixed": ((3, 4, 2), (5,))}
+#: What a loss that reads features is given, where its derivation does not say `TAPS` of its own.
+_TAPS = ("map", "vector", "mixed")
+#: Shapes of the student's and the teacher's feature: two maps of unlike size and width, two vectors, a map that meets a
+#: vector; maps of one size, maps of one shape, two sequences, and the queries, keys and values of two attentions.
+_SHAPES = {
+    "map": ((3, 4, 4), (5, 2, 2)),
+    "vector": ((4,), (6,)),
+    "mixed": ((3, 4, 2), (5,)),
+    "wide": ((2, 3, 3), (4, 3, 3)),
+    "even": ((3, 4, 4), (3, 4, 4)),
+    "later": ((4, 2, 2), (4, 2, 2)),
+    "tokens": ((3, 4), (3, 5)),
+    "qkv": ((3, 24), (3, 48)),
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,9 @@ CHOICES: list[Choice] = [choice for entry in MENU for choice in choices(entry)]
 
 def spec_of(choice: Choice, **fields: Any) -> Any:
     """The entry with its defaults but for those fields, and with taps where it reads them."""
-    return choice.entry(**({"taps": TAPS} if choice.entry.needs_taps else {}), **choice.fields, **fields)
+    names = getattr(reference(choice.entry), "TAPS", _TAPS) if choice.entry.needs_taps else ()
+    taps = {"taps": [TapPair(student=name, teacher=name) for name in names]} if names else {}
+    return choice.entry(**taps, **choice.fields, **fields)
 
 
 def make_case(spec: Any, *, B: int = 6, C: int = 5, seed: int = 0, weighted: bool = False) -> Case:
@@ -71,9 +84,10 @@ def make_case(spec: Any, *, B: int = 6, C: int = 5, seed: int = 0, weighted: boo
     regression = spec.tasks == {"tabular_regression"}
     num_s = 1 if regression else C
     num_t = num_s if spec.same_outputs or regression else C + 2
+    names = [pair.student for pair in spec.taps] if spec.needs_taps else list(_TAPS)
 
     def side(at: int, num_outputs: int, D: int) -> Side:
-        features = {name: rng.normal(size=(B, *shapes[at])) for name, shapes in _SHAPES.items()}
+        features = {name: rng.normal(size=(B, *_SHAPES[name][at])) for name in names}
         return Side(3 * rng.normal(size=(B, num_outputs)), rng.normal(size=(B, D)), features)
 
     student, teacher = side(0, num_s, 4), side(1, num_t, 7)
@@ -82,7 +96,7 @@ def make_case(spec: Any, *, B: int = 6, C: int = 5, seed: int = 0, weighted: boo
     if weighted and B > 2:
         weight[1] = 0.0
     y = teacher.logits[:, 0] + 3 * rng.normal(size=B) if regression else rng.integers(num_s, size=B)
-    return Case(spec, student, teacher, weight, y)
+    return Case(spec, student, teacher, weight, y, ids=7 * np.arange(B) % 13)
 
 
 def outputs(side: Side, dtype: torch.dtype = torch.float64, *, grad: bool = False) -> Outputs:
@@ -96,18 +110,17 @@ def outputs(side: Side, dtype: torch.dtype = torch.float64, *, grad: bool = Fals
 
 def batch_of(case: Case, dtype: torch.dtype = torch.float64) -> Batch:
     """The batch beside the outputs; without weights where all are 1."""
-    B = len(case.weight)
     weight = None if (case.weight == 1).all() else torch.tensor(case.weight, dtype=dtype)
-    return Batch(torch.tensor(case.y), torch.arange(B), weight, case.progress)
+    return Batch(torch.tensor(case.y), torch.tensor(case.ids), weight, case.progress)
 
 
 def make_loss(case: Case, dtype: torch.dtype = torch.float64) -> Term:
-    """The loss of the case's spec, its parameters drawn from a seed and written into the case."""
+    """The loss of the case's spec, its parameters and buffers drawn from a seed and written into the case."""
     torch.manual_seed(3)
     module = importlib.import_module(f"worker.losses.{case.spec.type}")
     loss = getattr(module, type(case.spec).__name__)(case.spec, outputs(case.student), outputs(case.teacher)).to(dtype)
     assert isinstance(loss, Term)
-    case.parameters = {name: p.detach().double().numpy() for name, p in loss.named_parameters()}
+    case.parameters = {name: p.detach().double().numpy() for name, p in loss.state_dict().items()}
     return loss
 
 
