@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from core.errors import Deadline
 from models.status import Phase
 from models.work import WorkOrder
 from worker.engine import report, results
 from worker.engine.attempt import STUDENT, Attempt, Finished
 from worker.engine.check_teacher import check_teacher
 from worker.engine.checkpoint import Checkpoints
-from worker.engine.loop import Run
 from worker.engine.networks import Network
 from worker.engine.progress import Progress
-from worker.engine.stop import Stop
+from worker.engine.stop import Stop, Stopped
 from worker.engine.training import Interrupted, train
 from worker.engine.wiring import Parts, wire
 
@@ -59,10 +59,18 @@ def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
             if name not in attempt.finished:
                 train(attempt, parts, name, saved if saved and saved["active"] == name else None)
     except Interrupted as interrupted:
-        _hand_out_so_far(attempt, parts, interrupted.run)
+        run = interrupted.run
+        if STUDENT in attempt.finished or run.step:
+            so_far = attempt.finished.get(STUDENT) or Finished(run.trail, run.weights())
+            _hand_out_so_far(attempt, parts, so_far)
         raise interrupted.why from None
     progress.phase(Phase.EVALUATING)
-    return parts, results.score(parts, attempt.finished, teacher_val, check)
+    try:
+        return parts, results.score(parts, attempt.finished, teacher_val, check)
+    except (Stopped, Deadline):
+        attempt.checkpoints.wait()
+        _hand_out_so_far(attempt, parts, attempt.finished[STUDENT])
+        raise
 
 
 def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:
@@ -75,11 +83,10 @@ def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:
     report.write_json(out / "manifest.json", report.manifest(attempt, parts, files, partial=False))
 
 
-def _hand_out_so_far(attempt: Attempt, parts: Parts, run: Run) -> None:
+def _hand_out_so_far(attempt: Attempt, parts: Parts, so_far: Finished) -> None:
     """The best student so far, or the one in training; whoever stopped the job waits for it, so no more than that."""
     out = _out(attempt)
-    done = attempt.finished.get(STUDENT) or Finished(run.trail, run.weights())
-    epoch, weights = results.select(done, attempt.order.spec.train.select)
+    epoch, weights = results.select(so_far, attempt.order.spec.train.select)
     student = parts.student_with(weights)
     files = _export(attempt, student, out, attempt.order.spec.export)
     report.write_json(out / "report.json", report.partial_report(attempt, parts, student.module, epoch, files))

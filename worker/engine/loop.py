@@ -73,7 +73,7 @@ class Run:
         self, name: str, plan: Plan, net: Tapped, objective: Objective, feed: Feed, task: Task, precision: Precision
     ) -> None:
         self.name, self.plan, self.net, self.objective = name, plan, net, objective
-        self._feed, self._task, self._precision = feed, task, precision
+        self.feed, self._task, self._precision = feed, task, precision
         spec = plan.train
         self._trained = [*net.module.parameters(), *objective.parameters()]
         self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
@@ -108,7 +108,7 @@ class Run:
     def train_epoch(self, between: Callable[[], None]) -> None:
         """The steps that are left of this epoch; `between` is called after each and may raise."""
         spec = self.plan.train
-        batches = self._feed.split.shuffled(spec.seed, self.epoch, spec.batch_size)
+        batches = self.feed.split.shuffled(spec.seed, self.epoch, spec.batch_size)
         self.net.module.train()
         for at in range(self.at, self.plan.steps_per_epoch):
             start = time.monotonic()
@@ -181,7 +181,7 @@ class Run:
         spec = self.plan.train
         samples = sum(len(positions_B) for positions_B in group)
         for positions_B in group:
-            x, batch, teacher = self._feed(positions_B, self.epoch, self.step / self.plan.steps)
+            x, batch, teacher = self.feed(positions_B, self.epoch, self.step / self.plan.steps)
             with self._precision.autocast():
                 student = self.net(x)
             loss, values_K = self.objective(student, teacher, batch)

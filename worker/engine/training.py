@@ -1,6 +1,7 @@
 """Trains the runs of an attempt; between steps it writes lines and checkpoints and looks at the clock."""
 
 import time
+from dataclasses import replace
 
 import torch
 
@@ -17,6 +18,7 @@ from worker.engine.seeds import derive
 from worker.engine.stop import Stopped
 from worker.engine.taps import Tapped
 from worker.engine.task import Metrics
+from worker.engine.teacher import Teacher
 from worker.engine.wiring import Parts
 
 #: Epochs that a task may look at for a known fault.
@@ -33,15 +35,17 @@ class Interrupted(Exception):
 
 def train(attempt: Attempt, parts: Parts, name: str, saved: State | None) -> None:
     """Trains one run to its end, from where `saved` left it. Raises Interrupted from Stopped or Deadline."""
-    run = _make_run(attempt, parts, name)
+    run = _make_run(parts, name)
     torch.manual_seed(derive(parts.order.spec.train.seed, "train"))
     if saved:
         run.load_state_dict(saved["run"])
         set_rng_state(saved["rng"], attempt.device)
         attempt.progress.notice("resumed", f"the {name} goes on from step {run.step}")
-    attempt.progress.phase(Phase.TRAINING)
     meanwhile = _Meanwhile(attempt, parts, run)
     try:
+        if name != CONTROL:
+            run.feed = replace(run.feed, says=_says(attempt, parts))
+        attempt.progress.phase(Phase.TRAINING)
         while not run.done:
             run.train_epoch(meanwhile.between_steps)
             meanwhile.end_epoch()
@@ -54,26 +58,24 @@ def train(attempt: Attempt, parts: Parts, name: str, saved: State | None) -> Non
     attempt.checkpoints.save(attempt.state(parts.precision.name, None))
 
 
-def _make_run(attempt: Attempt, parts: Parts, name: str) -> Run:
+def _make_run(parts: Parts, name: str) -> Run:
+    """The run at its start, without a teacher."""
     split, train_spec = parts.splits["train"], parts.order.spec.train
     plan = Plan(train_spec, split.num_batches(train_spec.batch_size))
-    augmentation = parts.task.augmentation()
+    feed = Feed(split, parts.view, parts.task.augmentation(), None)
     if name == CONTROL:
-        feed = Feed(split, parts.view, augmentation, None)
         net, objective = Tapped(parts.student()), hard_alone(parts.task)
     else:
-        says = parts.teacher if augmentation else _kept(attempt, parts) or parts.teacher
-        feed = Feed(split, parts.view, augmentation, says)
         net = parts.tapped_student()
         objective = parts.objective(net)
     return Run(name, plan, net, objective, feed, parts.task, parts.precision)
 
 
-def _kept(attempt: Attempt, parts: Parts) -> cache.Kept | None:
-    """The teacher's outputs for all training samples, where each would be asked for more than once."""
+def _says(attempt: Attempt, parts: Parts) -> Teacher | cache.Kept:
+    """The teacher, or its outputs for all training samples where each would be asked for more than once."""
     split, spec = parts.splits["train"], parts.order.spec.train
-    if spec.epochs == 1 or not cache.fits(parts.dry_teacher, len(split)):
-        return None
+    if parts.task.augmentation() or spec.epochs == 1 or not cache.fits(parts.dry_teacher, len(split)):
+        return parts.teacher
     attempt.progress.phase(Phase.CACHING)
     return cache.keep(parts.teacher, split, batch_rows(spec.batch_size), attempt.device, attempt.stop.check)
 

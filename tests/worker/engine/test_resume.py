@@ -146,6 +146,25 @@ def test_training_is_not_done_again_where_only_the_export_was_missing(make: Make
     assert first.report["runs"]["student"]["best"] == again.report["runs"]["student"]["best"]
 
 
+def test_a_job_that_is_stopped_while_it_is_scored_hands_out_the_student(make: Make, tmp_path: Path) -> None:
+    order = make(train={"epochs": 1, "batch_size": 200, "control": False, "augment": {"crop": 1}})
+    # A look for the teacher's validation rows, one for each of three steps, one for the epoch's validation.
+    with pytest.raises(Stopped):
+        run(order, tmp_path / "work", StopAt(6))
+    assert orders.events(tmp_path / "work", "phase")[-1] == {"phase": "evaluating"}
+    assert orders.report_of(tmp_path / "work")["partial"] is True
+    partial = orders.student_of(tmp_path / "work")
+    assert same(partial, run(order, tmp_path / "work").weights)
+
+
+def test_a_job_that_is_stopped_before_its_first_step_hands_out_nothing(make: Make, tmp_path: Path) -> None:
+    order = make(train={"epochs": 2})
+    with pytest.raises(Stopped):
+        run(order, tmp_path / "work", StopAt(2))  # while the teacher's outputs are kept
+    assert orders.events(tmp_path / "work", "phase")[-1] == {"phase": "caching"}
+    assert not (tmp_path / "work" / "out").exists()
+
+
 def test_checkpoints_of_another_order_are_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run(make("work", train={"epochs": 2}), tmp_path / "work", StopAt(8))

@@ -101,12 +101,18 @@ def check_events(folder: Path) -> None:
         assert {"epoch", "epochs", "step", "steps", "percent", "eta_s", "samples_per_s", "metrics"} <= set(event)
 
 
-def test_sigterm_keeps_a_partial_student_and_the_next_attempt_goes_on(make: Make, tmp_path: Path) -> None:
+def test_signals_give_a_checkpoint_and_a_partial_student_to_go_on_from(
+    make: Make, tmp_path: Path
+) -> None:
     folder = tmp_path / "work"
     # Long enough to be met in training by the signal.
     make(train={"epochs": 4000, "control": False})
     process = start(folder)
     wait_for(folder, "metrics", process)
+    process.send_signal(signal.SIGUSR1)
+    while not list((folder / "checkpoints").glob("*.pt")):
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     assert process.wait(30) == Exit.STOPPED, (folder / "log.txt").read_text()
