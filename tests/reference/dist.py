@@ -1,4 +1,4 @@
-"""DIST by hand, from Huang et al. 2022, arXiv:2205.10536, equations 6 to 10, the samples of a class by their weights.
+"""DIST by hand, from Huang et al. 2022, arXiv:2205.10536, the samples of a class by their weights.
 
 With shares v that add up to 1, a' = a - sum v a and s_a^2 = sum v a'^2: r = sum v a' b' / (s_a s_b), and
 dr/da_k = v_k (b'_k / (s_a s_b) - r a'_k / s_a^2), for sum v b' = 0. r is 0 where one side is constant.

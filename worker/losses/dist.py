@@ -1,6 +1,6 @@
 """DIST: correlations in place of divergences, over the classes of a sample and over the samples of a class.
 
-Huang et al. 2022, NeurIPS, arXiv:2205.10536, equations 6 to 10. Pearson's correlation asks for the teacher's ranking
+Huang et al. 2022, NeurIPS, arXiv:2205.10536. Pearson's correlation asks for the teacher's ranking
 and spacing, not for its values. It has no value where one side is constant and is 0 there, without a gradient. The
 part within a class needs two samples; where a batch has one, it adds nothing. As in the paper there is no T squared:
 a correlation does not change with scale. With two classes the part between classes is 0 or 2, without a gradient.

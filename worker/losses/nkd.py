@@ -1,6 +1,6 @@
 """Normalised knowledge distillation: the target class as the teacher weighs it, and the others as a distribution.
 
-Yang et al. 2023, ICCV, arXiv:2303.13005, equation 6. The target's share is taken at temperature 1; the others add up
+Yang et al. 2023, ICCV, arXiv:2303.13005, section 3. The target's share is taken at temperature 1; the others add up
 to 1 by themselves. The value stays above 0, and a student that copies the teacher is not at its least: the first part
 asks for all the share of the target class. With two classes the second part is always 0: refused.
 """

@@ -100,7 +100,7 @@ class DIST(LossTerm):
     gamma: Weight = Field(default=2.0, description="Weight of the correlation over the samples, for each class.")
 
     formula = "beta * mean_B( 1 - r(p_s^T[b,:], p_t^T[b,:]) ) + gamma * mean_C( 1 - r(p_s^T[:,c], p_t^T[:,c]) )"
-    paper = "Huang et al. 2022, arXiv:2205.10536, equations 6 to 10"
+    paper = "Huang et al. 2022, arXiv:2205.10536"
     use_when = "A strong teacher, far above the student, and batches of some 32 samples or more."
     same_outputs = True
 
