@@ -101,9 +101,7 @@ def check_events(folder: Path) -> None:
         assert {"epoch", "epochs", "step", "steps", "percent", "eta_s", "samples_per_s", "metrics"} <= set(event)
 
 
-def test_signals_give_a_checkpoint_and_a_partial_student_to_go_on_from(
-    make: Make, tmp_path: Path
-) -> None:
+def test_signals_give_a_checkpoint_and_a_partial_student_to_go_on_from(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     # Long enough to be met in training by the signal.
     make(train={"epochs": 4000, "control": False})
