@@ -50,8 +50,10 @@ def _unless_away(work: Any) -> None:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
-    """Celery leaves logging to whoever listens to this."""
+    """Celery leaves logging to whoever listens to this. That messages come and go says nothing that rows do not."""
     configure()
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 from core import db, jobs, queue
 from core.settings import settings
 from models.status import JobStatus
-from worker import health, launch
+from worker import drain, health, launch
 from worker.devices import devices, is_free
 from worker.folders import remove_leftovers
 from worker.loop import CHECK_SLOTS, locks, waiting_checks, waiting_jobs
@@ -20,7 +23,7 @@ from worker.outage import OUTAGE, reason
 
 log = logging.getLogger(__name__)
 
-#: A job that is put back waits a moment before its message, for its device to be let go.
+#: What is younger has its first message on the way.
 _FRESH_S = 1.0
 
 
@@ -31,6 +34,7 @@ class Patrol:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="patrol", daemon=True)
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
+        self._jobs, self._checks = Overdue(), Overdue()
 
     def start(self) -> None:
         """Start; the first look is made at once."""
@@ -39,15 +43,15 @@ class Patrol:
     def stop(self) -> None:
         """Stop looking, and wait for what was started: it lets go of its job first."""
         self._end.set()
+        self._thread.join()
         for helper in self._helpers.values():
             helper.send_signal(signal.SIGTERM)
-        self._thread.join()
         for helper in self._helpers.values():
             helper.wait()
         health.unmark()
 
     def _run(self) -> None:
-        while True:
+        while not drain.requested():
             self._round()
             if self._end.wait(settings().sweep_s):
                 return
@@ -67,27 +71,52 @@ class Patrol:
 
     def _find_jobs(self) -> None:
         """Send a message for each free device; where messages do not help, start a process that needs none."""
-        names = [device.name for device in devices(settings())]
-        free = sum(is_free(locks(settings()), name) for name in names)
-        if free and (waiting := waiting_jobs(_FRESH_S)):
-            for job_id in waiting[:free]:
-                queue.wake_job(job_id)
-            if waiting_jobs(settings().requeue_s):
-                self._help("jobs")
+        free = _count_free([device.name for device in devices(settings())])
+        waiting = waiting_jobs(_FRESH_S)[:free] if free else []
+        due, is_ignored = self._jobs.look(waiting)
+        for job_id in due:
+            queue.wake_job(job_id)
+        if is_ignored:
+            self._help("jobs")
 
     def _find_checks(self) -> None:
-        free = sum(is_free(locks(settings()), name) for name in CHECK_SLOTS)
-        if free and (waiting := waiting_checks(_FRESH_S)):
-            for kind, id_ in waiting[:free]:
-                queue.wake_check(kind, id_)
-            if waiting_checks(settings().requeue_s):
-                self._help("checks")
+        free = _count_free(list(CHECK_SLOTS))
+        waiting = waiting_checks(_FRESH_S)[:free] if free else []
+        due, is_ignored = self._checks.look(waiting)
+        for kind, id_ in due:
+            queue.wake_check(kind, id_)
+        if is_ignored:
+            self._help("checks")
 
     def _help(self, what: str) -> None:
         running = self._helpers.get(what)
-        if not self._end.is_set() and (running is None or running.poll() is not None):
+        if not drain.requested() and (running is None or running.poll() is not None):
             log.warning("messages do not come: %s are taken from PostgreSQL without them", what)
             self._helpers[what] = subprocess.Popen(launch.command([sys.executable, "-m", "worker.once", what]))
+
+
+Thing = TypeVar("Thing", bound=Hashable)
+
+
+class Overdue:
+    """Since when things wait here though there is room for them, and when each last had a message."""
+
+    def __init__(self) -> None:
+        self._first_seen: dict[Hashable, float] = {}
+        self._last_sent: dict[Hashable, float] = {}
+
+    def look(self, waiting: Sequence[Thing]) -> tuple[list[Thing], bool]:
+        """Those of `waiting` that should get a message now, and whether messages do not help any more."""
+        now, patience_s = time.monotonic(), settings().requeue_s
+        self._first_seen = {each: self._first_seen.get(each, now) for each in waiting}
+        self._last_sent = {each: at for each, at in self._last_sent.items() if each in self._first_seen}
+        due = [each for each in waiting if now - self._last_sent.get(each, -patience_s) >= patience_s]
+        self._last_sent |= dict.fromkeys(due, now)
+        return due, any(now - at >= patience_s for at in self._first_seen.values())
+
+
+def _count_free(names: list[str]) -> int:
+    return sum(is_free(locks(settings()), name) for name in names)
 
 
 def _settle() -> None:
