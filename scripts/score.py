@@ -44,7 +44,7 @@ def of_npz(folder: Path, path: str) -> dict[str, Any]:
 
 def of_idx(folder: Path, images: str, labels: str) -> dict[str, Any]:
     """Images (N, H, W) of bytes."""
-    return _of_images(folder, _idx(images), _idx(labels))
+    return _of_images(folder, idx(images), idx(labels))
 
 
 def of_csv(folder: Path, path: str, target: str) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def _accuracy(said: Tensor, truth: Tensor) -> dict[str, Any]:
     return {"accuracy": float((said.argmax(1) == truth).double().mean()), "rows": len(truth)}
 
 
-def _idx(path: str) -> NDArray[np.uint8]:
-    """Two zero bytes, the type (8: bytes), the number of dimensions, each dimension as 4 bytes, then the values."""
+def idx(path: str) -> NDArray[np.uint8]:
+    """The array of a gzipped IDX file: two zero bytes, the type (8: bytes), the number of dimensions, each dimension as 4 bytes, then the values."""
     content = gzip.decompress(Path(path).read_bytes())
     assert content[:3] == b"\x00\x00\x08", f"{path} is an IDX file of bytes"
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
