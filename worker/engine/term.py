@@ -20,7 +20,7 @@ class Term(nn.Module):
     min_batch: ClassVar[int] = 1
     #: True where the term is a mean over samples, so that a batch and the same batch twice give the same value.
     per_sample: ClassVar[bool] = True
-    #: True where no student does better than one that says what the teacher says.
+    #: True where a student that says what the teacher says gets no gradient; what it is worth is 0 or `minimum`.
     least_at_teacher: ClassVar[bool] = True
     #: True where the gradient is the derivative of the value; False where the paper stops or turns a part of it.
     true_gradient: ClassVar[bool] = True

@@ -1,11 +1,11 @@
 """Losses on responses: what the last layer says."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.spec.base import Temperature, Weight
-from models.spec.losses.term import EVERY_TASK, LossTerm, temperature
+from models.spec.losses.term import EVERY_TASK, REGRESSION, LossTerm, temperature
 
 
 class SoftCrossEntropy(LossTerm):
@@ -131,4 +131,140 @@ class WTTM(LossTerm):
     same_outputs = True
 
 
-ResponseLoss = SoftCrossEntropy | KD | LogitsMSE | DKD | NKD | DIST | TTM | WTTM
+class HardKD(LossTerm):
+    """Cross-entropy with the class that the teacher finds most likely."""
+
+    type: Literal["hard_kd"] = "hard_kd"
+    weight: Weight = 0.5
+
+    formula = "mean_B( -log p_s[argmax z_t] )"
+    paper = "Touvron et al. 2021, DeiT, arXiv:2012.12877, equation 3, without the distillation token"
+    use_when = "Strong augmentation: the teacher says what the changed image shows, where its label may not."
+    hard_beside = 0.5
+    same_outputs = True
+
+
+class WSLD(LossTerm):
+    """Soft cross-entropy, each sample by how much worse than the teacher's the student's own label loss is."""
+
+    type: Literal["wsld"] = "wsld"
+    T: Temperature = temperature(2.0)
+    weight: Weight = 2.5
+
+    formula = "T^2 * mean_B( (1 - exp(-CE_s / CE_t)) * CE(p_t^T, p_s^T) ), CE with the label at T = 1, without gradient"
+    paper = "Zhou et al. 2021, arXiv:2102.00650, equation 8"
+    use_when = "kd makes the student worse on samples that it already knows. Its value does not fall to 0."
+    same_outputs = True
+    needs_labels = True
+
+
+class CTKD(LossTerm):
+    """As kd, with a temperature that is learned against the student: the lesson grows harder as it learns."""
+
+    type: Literal["ctkd"] = "ctkd"
+    weight: Weight = 0.9
+    T_start: Temperature = Field(default=4.0, description="Temperature at the start, between the bounds.")
+    T_min: Temperature = Field(default=1.0, description="Lower bound of the temperature.")
+    T_max: Temperature = Field(default=21.0, description="Upper bound of the temperature.")
+    ramp: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of the run over which the temperature is set free, along half a cosine.",
+    )
+
+    formula = "T^2 * mean_B( KL(p_t^T || p_s^T) ), T = T_min + (T_max - T_min) * sigmoid(theta), theta up the gradient"
+    paper = "Li et al. 2023, arXiv:2211.16231, the global temperature"
+    use_when = "As kd, where no temperature is known to be good and runs to find one are dear."
+    hard_beside = 0.1
+    same_outputs = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.T_min < self.T_start < self.T_max:
+            raise ValueError("T_start must lie between T_min and T_max")
+        return self
+
+
+class MLKD(LossTerm):
+    """As kd at several temperatures, and how samples and how classes agree within a batch."""
+
+    type: Literal["mlkd"] = "mlkd"
+    temperatures: tuple[Temperature, ...] = Field(
+        default=(2.0, 3.0, 4.0, 5.0, 6.0), min_length=1, max_length=10, description="The mean is taken over these."
+    )
+    samples: Weight = Field(default=1.0, description="Weight of how samples agree.")
+    classes: Weight = Field(default=1.0, description="Weight of how classes agree.")
+
+    formula = (
+        "mean_T( T^2 * KL + samples * 64 * mean_BB( (p_s p_s^T - p_t p_t^T)^2 ) "
+        "+ classes * 64^2/C * sum_CC( (p_s^T p_s / B - p_t^T p_t / B)^2 ) )"
+    )
+    paper = "Jin et al. 2023, Multi-level logit distillation, CVPR, without its second view of each image"
+    use_when = "As kd, for long runs with strong augmentation; the authors' took twice the usual epochs."
+    hard_beside = 0.1
+    same_outputs = True
+
+
+class LabelSmoothingTeacher(LossTerm):
+    """KL divergence from a distribution made of the label alone, softened: distillation without a teacher."""
+
+    type: Literal["label_smoothing_teacher"] = "label_smoothing_teacher"
+    T: Temperature = temperature(20.0)
+    weight: Weight = 0.1
+    confidence: float = Field(default=0.99, gt=0, lt=1, description="Share of the label in the made distribution.")
+
+    formula = "T^2 * mean_B( KL(p_d^T || p_s^T) ), p_d = confidence at y, (1 - confidence) / (C - 1) elsewhere"
+    paper = "Yuan et al. 2020, Tf-KD, arXiv:1909.11723, section 4.2"
+    use_when = "As a control: what softened labels do without what a teacher knows."
+    hard_beside = 0.9
+    needs_labels = True
+
+
+class ValueMSE(LossTerm):
+    """Mean squared difference of predicted values."""
+
+    type: Literal["value_mse"] = "value_mse"
+
+    formula = "mean_B( mean_V( (v_s - v_t)^2 ) ), V the values of a sample, on the scale made standard"
+    paper = "The squared error of Ba, Caruana 2014, arXiv:1312.6184, on the values of a regression"
+    use_when = "The first thing to try for a regression."
+    tasks = REGRESSION
+    hard_beside = 0.1
+    same_outputs = True
+
+
+class BoundedRegression(LossTerm):
+    """Squared error to the label, for the samples on which the teacher does better."""
+
+    type: Literal["bounded_regression"] = "bounded_regression"
+    weight: Weight = 0.5
+    margin: float = Field(
+        default=0.0, ge=0, le=1e6, description="By how much, squared, the student must beat the teacher to be let off."
+    )
+
+    formula = "mean_B( |v_s - y|^2 where |v_s - y|^2 + margin > |v_t - y|^2, else 0 )"
+    paper = "Chen et al. 2017, Learning efficient object detection models with knowledge distillation, NeurIPS"
+    use_when = "A regression whose teacher is itself far off on some samples, which should not be copied."
+    tasks = REGRESSION
+    same_outputs = True
+    needs_labels = True
+
+
+ResponseLoss = (
+    SoftCrossEntropy
+    | KD
+    | LogitsMSE
+    | DKD
+    | NKD
+    | DIST
+    | TTM
+    | WTTM
+    | HardKD
+    | WSLD
+    | CTKD
+    | MLKD
+    | LabelSmoothingTeacher
+    | ValueMSE
+    | BoundedRegression
+)

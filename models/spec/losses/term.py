@@ -15,7 +15,8 @@ from models.spec.base import Documented, Entry, ModulePath, Weight
 from models.spec.data import TaskName
 
 CLASSIFICATION: frozenset[TaskName] = frozenset({"image_classification", "tabular_classification"})
-EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | {"tabular_regression"}
+REGRESSION: frozenset[TaskName] = frozenset({"tabular_regression"})
+EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | REGRESSION
 
 
 class TapPair(Entry):
