@@ -35,7 +35,8 @@ def faults(spec: JobSpec, teacher: Teacher | None, dataset: Dataset | None) -> l
         _standing(("dataset",), "dataset", spec.dataset, dataset),
     ]
     if data:
-        found.append(chain(_losses_for_task(spec, data), _student_for_data(spec, data), _batches(spec, data)))
+        found.append(chain(_losses_for_task(spec, data), _few_classes(spec, data)))
+        found.append(chain(_student_for_data(spec, data), _batches(spec, data)))
     if teacher_meta:
         found.append(_points(spec, teacher_meta))
     if data and teacher_meta:
@@ -75,6 +76,17 @@ def _losses_for_task(spec: JobSpec, data: DatasetMeta) -> Iterator[Fault]:
             fitting = ", ".join(sorted(term.tasks))
             message = f"`{_type(term)}` is for {fitting}; the data set's task is {data.task}"
             yield Fault(("loss", index, "type"), "loss_not_for_task", message)
+
+
+def _few_classes(spec: JobSpec, data: DatasetMeta) -> Iterator[Fault]:
+    for index, term in enumerate(spec.loss):
+        least = term.least_classes()
+        if data.num_outputs < least:
+            message = (
+                f"`{_type(term)}`, as it is set, needs at least {least} classes; the data set has {data.num_outputs}. "
+                "Plain `kd` works with two"
+            )
+            yield Fault(("loss", index, "type"), "too_few_classes", message)
 
 
 def _type(entry: object) -> str:

@@ -37,6 +37,7 @@ def _loss(model: type[LossTerm]) -> CatalogEntry:
         needs_taps=model.needs_taps,
         needs_embedding=model.needs_embedding,
         same_outputs=model.same_outputs,
+        needs_labels=model.needs_labels,
         hard_beside=model.hard_beside,
     )
 

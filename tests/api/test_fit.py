@@ -91,6 +91,13 @@ def test_feature_and_relation_losses_work_across_class_sets() -> None:
     assert faults({"type": "similarity"}, {**RESNET, "classes": ["a", "b", "c"]}) == []
 
 
+def test_a_loss_that_says_nothing_of_two_classes_is_refused() -> None:
+    two = {"num_outputs": 2, "classes": CLASSES[:2]}
+    for loss in ({"type": "dkd"}, {"type": "nkd"}, {"type": "kd", "standardize": True}):
+        assert one([KD, loss], {**RESNET, "num_outputs": 2}, {**IMAGES, **two}) == ("too_few_classes", "loss/1/type")
+        assert faults([KD, loss]) == []
+
+
 def test_classes_in_another_order_are_refused() -> None:
     code, path, message = faults(teacher={**RESNET, "classes": ["cat", "fox", "dog"]})[0]
     assert (code, path) == ("classes_differ", "teacher")

@@ -53,7 +53,8 @@ def test_losses_say_their_formula_and_their_fields(api: httpx.Client) -> None:
         assert item["use_when"]
         assert item["tasks"]
         assert item["schema"]["properties"]["weight"]["maximum"] == 1e6
-    assert items["kd"]["defaults"] == {"type": "kd", "T": 4.0, "weight": 0.9}
+    assert items["kd"]["defaults"] == {"type": "kd", "T": 4.0, "weight": 0.9, "standardize": False}
+    assert items["dkd"]["needs_labels"] is True
     assert items["kd"]["schema"]["properties"]["T"]["exclusiveMinimum"] == 0
     assert items["hint"]["needs_taps"] is True
     schema = JobSpec.model_json_schema()

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from core.errors import UserConfig
+from models.spec.losses.term import LossTerm
 from worker.engine.outputs import Batch, Outputs
 
 
@@ -30,10 +31,9 @@ class Term(nn.Module):
         raise NotImplementedError
 
 
-def refuse_few_classes(student: Outputs, least: int, because: str) -> None:
-    """UserConfig where the classes are fewer than a term can work with; `because` completes the sentence."""
-    num_classes = student.logits.shape[1]
-    if num_classes < least:
-        raise UserConfig.at(
-            "/type", f"this loss needs at least {least} classes, got {num_classes}: {because}", code="too_few_classes"
-        )
+def refuse_few_classes(spec: LossTerm, student: Outputs) -> None:
+    """UserConfig where the classes are fewer than the term can work with, as a job is refused before it runs."""
+    least, given = spec.least_classes(), student.logits.shape[1]
+    if given < least:
+        message = f"as it is set, this loss needs at least {least} classes, got {given}; plain kd works with two"
+        raise UserConfig.at("/type", message, code="too_few_classes")

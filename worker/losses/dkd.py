@@ -21,7 +21,7 @@ class DKD(Term):
 
     def __init__(self, spec: menu.DKD, student: Outputs, _teacher: Outputs) -> None:
         super().__init__()
-        refuse_few_classes(student, 3, "without the target there is one class left, whose share is always 1; take kd")
+        refuse_few_classes(spec, student)
         self.T, self.alpha, self.beta = spec.T, spec.alpha, spec.beta
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

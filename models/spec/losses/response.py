@@ -43,6 +43,10 @@ class KD(LossTerm):
     hard_beside = 0.1
     same_outputs = True
 
+    def least_classes(self) -> int:
+        """Three where logits are standardised: two would always become -1 and 1."""
+        return 3 if self.standardize else 1
+
 
 class LogitsMSE(LossTerm):
     """Mean squared difference of logits; of predicted values where the task is a regression."""
@@ -74,6 +78,10 @@ class DKD(LossTerm):
     same_outputs = True
     needs_labels = True
 
+    def least_classes(self) -> int:
+        """Three: without the target, one of two classes is left, and its share is always 1."""
+        return 3
+
 
 class NKD(LossTerm):
     """The target class as the teacher weighs it, and the other classes as a distribution of their own."""
@@ -89,6 +97,10 @@ class NKD(LossTerm):
     use_when = "As dkd, with fewer weights to find; three classes or more. Its value does not fall to 0."
     same_outputs = True
     needs_labels = True
+
+    def least_classes(self) -> int:
+        """Three: without the target, one of two classes is left, and its share is always 1."""
+        return 3
 
 
 class DIST(LossTerm):

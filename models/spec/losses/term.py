@@ -49,6 +49,10 @@ class LossTerm(Documented):
     #: True where the term reads the data set's labels.
     needs_labels: ClassVar[bool] = False
 
+    def least_classes(self) -> int:
+        """With how many classes this term, as it is set, begins to say something."""
+        return 1
+
 
 def temperature(default: float) -> Any:
     """The field `T`, which may be spelled `temperature`."""
