@@ -21,15 +21,23 @@ _STEP = 1e-30
 
 
 def answer(case: Case, moving: list[str], value: Callable[[Moving], Any]) -> Answer:
-    """The value where the case is, and its derivatives by everything named."""
+    """The value where the case is, and its derivatives by everything named.
+
+    `value` gives a number, or (B,) each sample's part of it where a sample's outputs move its own part alone: then one
+    step moves all samples at once.
+    """
     at: Moving = {name: _where(case, name).astype(np.complex128) for name in moving}
+    start = np.asarray(value(at))
     gradient = {name: np.zeros(x.shape) for name, x in at.items()}
     for name, x in at.items():
-        for index in np.ndindex(x.shape):
-            x[index] += 1j * _STEP
-            gradient[name][index] = complex(value(at)).imag / _STEP
-            x[index] = x[index].real
-    return Answer(complex(value(at)).real, gradient)
+        apart = start.ndim == 1 and not name.startswith("parameters.")
+        for index in np.ndindex(x.shape[1:] if apart else x.shape):
+            here = (slice(None), *index) if apart else index
+            x[here] += 1j * _STEP
+            moved = np.asarray(value(at)).imag / _STEP
+            gradient[name][here] = moved if apart else moved.sum()
+            x[here] = x[here].real
+    return Answer(float(start.real.sum()), gradient)
 
 
 def students(case: Case) -> list[str]:

@@ -105,4 +105,22 @@ class CC(LossTerm):
     needs_embedding = True
 
 
-RelationLoss = Similarity | Distance | RKD | SP | PKT | CC
+class Ranking(LossTerm):
+    """The teacher's best outputs of each sample, in the teacher's order, ahead of all others."""
+
+    type: Literal["ranking"] = "ranking"
+    top_k: Annotated[int, Field(ge=1, le=1000, description="How many of the teacher's best outputs are ordered.")] = 10
+
+    formula = (
+        "mean_B( mean_{i=1}^k( - log( exp(z_s^{o_i}) / sum_{j >= i} exp(z_s^{o_j}) ) ) ), o the outputs from the "
+        "teacher's best to its worst, k = min(top_k, C - 1)"
+    )
+    paper = (
+        "Kang et al. 2020, DE-RRD, arXiv:2012.04357, equation 7 (relaxed ranking distillation); the list-wise "
+        "likelihood of Xia et al. 2008, ListMLE. The same items are given for each sample: nothing is sampled"
+    )
+    use_when = "Outputs are items to recommend and only their order counts, above all at the top."
+    same_outputs = True
+
+
+RelationLoss = Similarity | Distance | RKD | SP | PKT | CC | Ranking

@@ -97,7 +97,10 @@ def test_gradient_in_float64_against_finite_differences(choice: Choice) -> None:
     student = outputs(case.student, grad=True)
     assert student.embedding is not None
     arguments = (student.logits, student.embedding, *student.features.values(), *loss.parameters())
-    same = torch.autograd.gradcheck(value, arguments, eps=1e-6, atol=1e-7, rtol=1e-5, raise_exception=False)
+    # Along random directions: entry by entry the derivation has checked it.
+    same = torch.autograd.gradcheck(
+        value, arguments, eps=1e-6, atol=1e-7, rtol=1e-5, raise_exception=False, fast_mode=True
+    )
     assert same == loss.true_gradient
 
 
