@@ -25,6 +25,8 @@ class Term(nn.Module):
     least_at_teacher: ClassVar[bool] = True
     #: True where the gradient is the derivative of the value; False where the paper stops or turns a part of it.
     true_gradient: ClassVar[bool] = True
+    #: True where the gradient on outputs of size 1e4 is one that float16 can hold, up to 65504.
+    fits_float16: ClassVar[bool] = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The value of the term for one batch."""

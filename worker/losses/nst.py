@@ -1,8 +1,8 @@
 """Neuron selectivity transfer: the distance of two sets of channel maps by a polynomial kernel of degree 2.
 
 Huang, Wang 2017, arXiv:1707.01219, equation 5: the squared maximum mean discrepancy of the channels' maps, each over
-its length. The squared products of all channels sum up to a product of two small matrices, over places or over channels,
-whichever is smaller: nothing of size c_s x c_t x places is made.
+its length. The squared products of all channels sum up to a product of two small matrices, over places or over
+channels, whichever is smaller: nothing of size c_s x c_t x places is made.
 """
 
 import torch

@@ -119,4 +119,4 @@ class MiniLM(LossTerm):
     needs_taps = True
 
 
-StructureLoss = Attention | NST
+StructureLoss = Attention | NST | FSP | ICC | MiniLM

@@ -250,7 +250,8 @@ def test_huge_outputs_stay_finite(choice: Choice, dtype: torch.dtype) -> None:
     value = loss(student, outputs(case.teacher, dtype), batch_of(case))
     value.backward()
     assert value.isfinite()
-    assert all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in leaves(loss, student).values())
+    finite = all(leaf.grad is None or leaf.grad.isfinite().all() for leaf in leaves(loss, student).values())
+    assert finite == (loss.fits_float16 or dtype != torch.float16)
 
 
 @each_loss
