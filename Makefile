@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular clean moved
+.PHONY: help demo up test check accept accept-tabular chaos clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ accept: $(INSTALLED) ## Prove the main job on Fashion-MNIST with real processes 
 
 accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
 	@$(PY) -m scripts.accept_tabular
+
+chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEED=1 (about 8 s a trial)
+	@$(PY) -m scripts.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write $(WRITE))
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
