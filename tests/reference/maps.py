@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.reference.case import Case
+from tests.reference.case import Array, Case
 from tests.reference.steps import Moving
 
 X = NDArray[Any]
@@ -41,3 +41,10 @@ def projected(case: Case, at: Moving, n: int, s: X, module: str = "projectors") 
         return s
     W, a = at[f"parameters.{module}.{n}.weight"], at[f"parameters.{module}.{n}.bias"]
     return np.asarray(np.matmul(W.reshape(W.shape[:2]), s) + a[None, :, None])
+
+
+def standardised(x: X, w: Array) -> X:
+    """(x - m) / sqrt(v + 1e-5), mean and variance of each channel of (B, channels, places) over samples and places."""
+    v = w[:, None, None] / x.shape[2]
+    centred = x - (v * x).sum((0, 2), keepdims=True)
+    return np.asarray(centred / np.sqrt((v * centred * centred).sum((0, 2), keepdims=True) + 1e-5))

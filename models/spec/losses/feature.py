@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.spec.losses.term import EVERY_TASK, LossTerm, Taps
+from models.spec.base import Temperature, Weight
+from models.spec.losses.term import EVERY_TASK, LossTerm, Taps, temperature
 
 
 class Hint(LossTerm):
@@ -53,4 +54,117 @@ class AB(LossTerm):
     needs_taps = True
 
 
-FeatureLoss = Hint | VID | AB
+class OFD(LossTerm):
+    """Overhaul of feature distillation: features before the activation, where they can still do any good."""
+
+    type: Literal["ofd"] = "ofd"
+    taps: Taps = "auto"
+
+    formula = (
+        "mean over taps of mean( d ), d = 0 where r(s) <= t' <= 0 and (r(s) - t')^2 elsewhere, t' = max(t, m_c), m_c the "
+        "mean of the negative values of the teacher's channel in the batch; s and t before the activation, r as in hint"
+    )
+    paper = (
+        "Heo et al. 2019, arXiv:1904.01866, equations 1 to 3, averaged over units, with the margin read off the batch"
+    )
+    use_when = "Networks with ReLU, tapped at what goes into one (a batch norm)."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+class CWD(LossTerm):
+    """Channel-wise distillation: for each channel, where in the map it is large, as a distribution."""
+
+    type: Literal["cwd"] = "cwd"
+    taps: Taps = "auto"
+    T: Temperature = temperature(4.0)
+    weight: Weight = 50.0
+
+    formula = (
+        "T^2 * mean over taps of mean_B( mean_c( sum_places p_t (log p_t - log p_s) ) ), p = softmax over places of "
+        "F / T; F_s goes through a learned 1x1 convolution where the widths differ"
+    )
+    paper = "Shu et al. 2021, arXiv:2011.13256, equations 3 to 5; 50 is the paper's weight on features, 3 on logits"
+    use_when = "Dense prediction, or maps that are large at few places."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+class MGD(LossTerm):
+    """Masked generative distillation: from a part of the student's map, generate the whole of the teacher's."""
+
+    type: Literal["mgd"] = "mgd"
+    taps: Taps = "auto"
+    masked: Annotated[float, Field(ge=0, lt=1, description="Share of the student's places that are hidden.")] = 0.65
+
+    formula = (
+        "mean over taps of mean( (G(M * r(F_s)) - F_t)^2 ), M hides places at random, G = 3x3 convolution, ReLU, 3x3 "
+        "convolution, r a learned 1x1 convolution where the widths differ"
+    )
+    paper = (
+        "Yang et al. 2022, arXiv:2205.01529, equations 2 to 5, averaged over units; code that sums over units takes a "
+        "weight that is smaller by as many. Masks are drawn from the job's seed, the sample and how far the run is"
+    )
+    use_when = "Teacher and student of unlike make: the student need not copy, only carry what it takes."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+class PKD(LossTerm):
+    """Pearson correlation of each channel: features compared whatever their size and offset."""
+
+    type: Literal["pkd"] = "pkd"
+    taps: Taps = "auto"
+    weight: Weight = 6.0
+
+    formula = (
+        "mean over taps of mean( (n(F_s) - n(F_t))^2 ) / 2, n(F) = (F - mean) / sqrt(var + 1e-5), mean and variance of "
+        "each channel over samples and places; F_s goes through a learned projector where the widths differ"
+    )
+    paper = "Cao et al. 2022, PKD, arXiv:2207.02039, equations 2 to 4"
+    use_when = "Teacher and student of unlike make, whose features differ in size."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+class SRD(LossTerm):
+    """The embedding through one linear projector, both normalised, compared by the logarithm of a fourth power."""
+
+    type: Literal["srd"] = "srd"
+
+    formula = (
+        "log(1 + mean( (n(W e_s) - n(e_t))^4 ) / 1e-6), n(e) = (e - mean) / sqrt(var + 1e-5) over the batch, W learned"
+    )
+    paper = (
+        "Miles, Mikolajczyk 2024, arXiv:2303.11098, equation 7, its logarithm kept finite where student and teacher "
+        "agree. The paper adds kd at T = 1: name it as a second term"
+    )
+    use_when = "A pair of any make: cheap, and nothing to choose. Needs batches of some size."
+    tasks = EVERY_TASK
+    needs_embedding = True
+
+
+class Hidden(LossTerm):
+    """Hidden states of chosen layers, token by token, through a learned projector."""
+
+    type: Literal["hidden"] = "hidden"
+    taps: Taps = "auto"
+    measure: Annotated[
+        Literal["mse", "cosine"],
+        Field(description="`mse`: squared error, averaged. `cosine`: 1 - cosine of each token's two states."),
+    ] = "mse"
+
+    formula = (
+        "mean over taps of mean_tokens( mean_D( (W h_s - h_t)^2 ) ) or of mean_tokens( 1 - cos(W h_s, h_t) ), W a "
+        "learned matrix where the widths differ"
+    )
+    paper = (
+        "mse: Jiao et al. 2020, TinyBERT, arXiv:1909.10351, equation 8. cosine: Sanh et al. 2019, DistilBERT, "
+        "arXiv:1910.01108; twice that is the squared distance of unit vectors of Sun et al. 2019, arXiv:1908.09355"
+    )
+    use_when = "Transformers with the same tokens: name pairs of layers, such as each second one of the teacher."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+FeatureLoss = Hint | VID | AB | OFD | CWD | PKD | SRD | Hidden
