@@ -61,8 +61,9 @@ class OFD(LossTerm):
     taps: Taps = "auto"
 
     formula = (
-        "mean over taps of mean( d ), d = 0 where r(s) <= t' <= 0 and (r(s) - t')^2 elsewhere, t' = max(t, m_c), m_c the "
-        "mean of the negative values of the teacher's channel in the batch; s and t before the activation, r as in hint"
+        "mean over taps of mean( d ), d = 0 where r(s) <= t' <= 0 and (r(s) - t')^2 elsewhere, t' = max(t, m_c), m_c "
+        "the mean of the negative values of the teacher's channel in the batch; s and t before the activation, r as "
+        "in hint"
     )
     paper = (
         "Heo et al. 2019, arXiv:1904.01866, equations 1 to 3, averaged over units, with the margin read off the batch"
