@@ -36,6 +36,14 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="How often ended leases and forgotten messages are looked for."
     )
     requeue_s: float = Field(default=15.0, gt=0, description="A job queued for longer gets its message again.")
+    collect_s: float = Field(
+        default=3600.0, gt=0, description="How often files and rows that nobody needs any more are looked for."
+    )
+    keep_s: float = Field(
+        default=7 * 86_400.0,
+        gt=0,
+        description="An unused upload, an Idempotency-Key and a stored file that no row names are kept so long.",
+    )
     retry_wait_s: float = Field(
         default=5.0, ge=0, description="A job that the machine failed waits so long, and twice as long each next time."
     )

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
 _CHUNK = 1 << 20
+_RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,13 @@ class Storage:
             spool.place(path, lasting=False)
             return Stored(key, spool.sha256, spool.size)
 
+    def _is_recent(self, key: str) -> bool:
+        """Whether the file is there and so young that no collector looks at it: an older one is stored once more."""
+        try:
+            return datetime.now(UTC) - self.stat(key).modified_at < _RECENT
+        except NotFound:
+            return False
+
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes [start, end) in pieces of about a megabyte. A missing key is told at once, not when it is read."""
         if start == end or self.stat(key).size == start:
@@ -159,7 +167,7 @@ class Storage:
 
     def _keep(self, spool: Spool, key: str, by_content: bool) -> Stored:
         stored = Stored(_checked(key), spool.sha256, spool.size)
-        if by_content and self.exists(key):
+        if by_content and self._is_recent(key):
             return stored
         if self._folder is not None:
             spool.place(self._folder / key, lasting=True)

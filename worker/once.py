@@ -1,22 +1,23 @@
-"""`python -m worker.once jobs|checks`: take what waits in PostgreSQL, without any message, and end.
+"""`python -m worker.once jobs|checks|collect`: take what waits in PostgreSQL, or what nobody needs any more, and end.
 
-The patrol starts it when a message has evidently not come: Redis is away, or Celery no longer listens to it. It is a
-process of its own rather than a thread of the parent, because the parent forks, and because a supervisor must be able
-to be killed alone.
+The patrol starts it: for jobs and checks when a message has evidently not come (Redis is away, or Celery no longer
+listens to it), to collect from time to time. It is a process of its own rather than a thread of the parent, because the
+parent forks, and because a supervisor must be able to be killed alone.
 """
 
 import sys
 
 from core.logs import configure
 from worker import drain
+from worker.collect import collect
 from worker.loop import run_checks, run_jobs
 
 
 def main(arguments: list[str]) -> int:
     """The door."""
-    runs = {"jobs": run_jobs, "checks": run_checks}
+    runs = {"jobs": run_jobs, "checks": run_checks, "collect": collect}
     if len(arguments) != 1 or arguments[0] not in runs:
-        sys.stderr.write("usage: python -m worker.once jobs|checks\n")
+        sys.stderr.write("usage: python -m worker.once jobs|checks|collect\n")
         return 2
     configure()
     with drain.on_sigterm():

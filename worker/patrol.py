@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: What is younger has its first message on the way.
 _FRESH_S = 1.0
+#: After a start there is more urgent work than collecting.
+_SETTLED_S = 60.0
 
 
 class Patrol:
@@ -35,6 +37,7 @@ class Patrol:
         self._thread = threading.Thread(target=self._run, name="patrol", daemon=True)
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
         self._jobs, self._checks = Overdue(), Overdue()
+        self._collect_at = time.monotonic() + min(settings().collect_s, _SETTLED_S)
 
     def start(self) -> None:
         """Start; the first look is made at once."""
@@ -63,6 +66,7 @@ class Patrol:
             _settle()
             self._find_jobs()
             self._find_checks()
+            self._collect()
             health.mark()
         except OUTAGE as error:
             log.warning("no sweep for now: %s", reason(error))
@@ -77,6 +81,7 @@ class Patrol:
         for job_id in due:
             queue.wake_job(job_id)
         if is_ignored:
+            log.warning("messages do not come: jobs are taken from PostgreSQL without them")
             self._help("jobs")
 
     def _find_checks(self) -> None:
@@ -86,12 +91,18 @@ class Patrol:
         for kind, id_ in due:
             queue.wake_check(kind, id_)
         if is_ignored:
+            log.warning("messages do not come: checks are taken from PostgreSQL without them")
             self._help("checks")
+
+    def _collect(self) -> None:
+        """In a process of its own: it may take long, and a sweep must not wait for it."""
+        if time.monotonic() >= self._collect_at:
+            self._collect_at = time.monotonic() + settings().collect_s
+            self._help("collect")
 
     def _help(self, what: str) -> None:
         running = self._helpers.get(what)
         if not drain.requested() and (running is None or running.poll() is not None):
-            log.warning("messages do not come: %s are taken from PostgreSQL without them", what)
             self._helpers[what] = subprocess.Popen(launch.command([sys.executable, "-m", "worker.once", what]))
 
 
