@@ -39,6 +39,9 @@ SETTINGS = {
     "drain_grace_s": "8",
     "stall_s": "60",
     "checkpoint_s": f"{CHECKPOINT_S}",
+    # The collector works all the time, and may remove nothing that is needed.
+    "collect_s": "40",
+    "keep_s": "45",
     "devices": "cpu",
     "threads": "1",
     "min_free_bytes": "1000000",

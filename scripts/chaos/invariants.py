@@ -64,7 +64,7 @@ def lost_work(trial: Trial, fault: str) -> float | None:
 
 
 def fingerprint(bench: Bench, job_id: str) -> str:
-    """I3: everything that is stored of a job; it never changes once the job has ended."""
+    """I3: everything that is stored of a job, and whether its files are there; it never changes once it has ended."""
     row = bench.rows(
         "SELECT row_to_json(j)::text,"
         " (SELECT json_agg(a ORDER BY name)::text FROM artifacts a WHERE job_id = j.id),"
@@ -73,7 +73,9 @@ def fingerprint(bench: Bench, job_id: str) -> str:
         " FROM jobs j WHERE id = %s",
         job_id,
     )
-    return hashlib.sha256(json.dumps(row).encode()).hexdigest()
+    keys = bench.rows("SELECT storage_key FROM artifacts WHERE job_id = %s", job_id)
+    gone = [key for (key,) in keys if not (bench.store / key).is_file()]
+    return hashlib.sha256(json.dumps([row, gone]).encode()).hexdigest()
 
 
 def _end(trial: Trial, follower: Follower) -> None:
