@@ -184,5 +184,6 @@ def settle_columns(profiles: list[Profile], case: Case) -> list[Column]:
 def _described(column: Column, profile: Profile) -> dict[str, object]:
     shared = {"name": column.name, "kind": column.kind, "features": column.num_features, "missing": profile.num_missing}
     if column.kind == "categorical":
-        return {**shared, "categories": len(column.categories)}
-    return {**shared, "mean": column.mean, "std": column.std, "min": profile.moments.low, "max": profile.moments.high}
+        return {**shared, "categories": column.categories}
+    figures = {"mean": column.mean, "std": column.std, "indicator": column.indicator}
+    return {**shared, **figures, "min": profile.moments.low, "max": profile.moments.high}
