@@ -84,7 +84,7 @@ def _accuracy(said: Tensor, truth: Tensor) -> dict[str, Any]:
 
 
 def idx(path: str) -> NDArray[np.uint8]:
-    """The array of a gzipped IDX file: two zero bytes, the type (8: bytes), the number of dimensions, each dimension as 4 bytes, then the values."""
+    """Two zero bytes, the type (8: bytes), the number of dimensions, each as 4 bytes, then the values; gzipped."""
     content = gzip.decompress(Path(path).read_bytes())
     assert content[:3] == b"\x00\x00\x08", f"{path} is an IDX file of bytes"
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
