@@ -43,6 +43,14 @@ def failure_of(ended: Ended, workdir: Path, place: Place, batch_size: int, befor
     extra = {"exit_code": ended.exit_code, "place": place.as_dict(), "log": _last_lines(workdir)}
     if ended.exit_code in _FROM_OUTSIDE:
         return _killed(ended, place, batch_size, before, extra)
+    if ended.exit_code == Exit.FAILED:
+        # It knew why and its words are not there: a full disk takes none, and the job is not to blame for that.
+        return Infra(
+            f"The training process failed {place} and could not write down why. The worker's disk may be full: free "
+            "some space under DISTILLERY_DATA_DIR.",
+            code="no_reason",
+            extra={"log": extra["log"]},
+        )
     how = f"with {ended.signal.name}" if ended.signal else f"with exit code {ended.exit_code}"
     return Internal(
         f"The training process ended {how} {place}. The last log lines say more; please report them.",

@@ -34,9 +34,12 @@ def test_what_the_engine_says_comes_back_whole(tmp_path: Path, kind: type[JobFai
 
 
 @pytest.mark.parametrize("torn", ["", '{"class": "infra", "co', '{"class": "unheard_of"}', "[]"])
-def test_a_torn_word_of_the_engine_is_a_crash(tmp_path: Path, torn: str) -> None:
+def test_a_torn_word_of_the_engine_is_that_of_a_full_disk(tmp_path: Path, torn: str) -> None:
     (tmp_path / "error.json").write_text(torn)
-    assert verdict(tmp_path, Exit.FAILED).code == "crashed"
+    failure = verdict(tmp_path, Exit.FAILED)
+    assert (type(failure), failure.code) == (Infra, "no_reason")
+    stored = json.loads(json.dumps(failure.as_dict()))
+    assert repeated(failure, stored) is failure, "however often, it is no fault of the job"
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, -signal.SIGTERM, Exit.STOPPED])

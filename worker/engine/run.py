@@ -8,6 +8,7 @@ there is so far. SIGUSR1 makes it write a checkpoint.
 import json
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,7 +33,9 @@ def main(workdir: Path) -> Exit:
     try:
         return _attempt(workdir, progress, stop)
     finally:
-        progress.close()
+        # On a full disk it tries once more to write its last line; the exit code must be heard all the same.
+        with suppress(OSError):
+            progress.close()
 
 
 def _attempt(workdir: Path, progress: Progress, stop: Stop) -> Exit:
