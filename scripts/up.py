@@ -10,7 +10,7 @@ from core.errors import Unavailable
 from scripts.stack import AlreadyRunning, Stack
 
 _DATA = Path(__file__).resolve().parents[1] / "var"
-_LOOK_S = 1.0
+_LOOK_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
 def main() -> int:
@@ -27,10 +27,14 @@ def main() -> int:
         return 1
     print(f"Distillery runs: {stack.url}/docs")
     print(f"Data and logs: {stack.data_dir}. Ctrl-C stops it.", flush=True)
+    wait_s = _LOOK_S
     try:
-        while not end.wait(_LOOK_S):
-            for name in stack.revive():
+        while not end.wait(wait_s):
+            ended = stack.revive()
+            for name in ended:
                 print(f"The {name} had ended and is started anew; see {stack.log(name)}", flush=True)
+            # What cannot start must not be started every second for ever.
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S) if ended else _LOOK_S
     finally:
         print("Stopping ...", flush=True)
         stack.stop()
