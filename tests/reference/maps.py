@@ -48,3 +48,15 @@ def standardised(x: X, w: Array) -> X:
     v = w[:, None, None] / x.shape[2]
     centred = x - (v * x).sum((0, 2), keepdims=True)
     return np.asarray(centred / np.sqrt((v * centred * centred).sum((0, 2), keepdims=True) + 1e-5))
+
+
+def convolved(x: X, W: X, a: X) -> X:
+    """A convolution of (B, C, H, W) with an odd kernel, zeros around, as many places as before."""
+    k = W.shape[2] // 2
+    _, _, height, width = x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (k, k), (k, k)))
+    total: Any = 0.0
+    for i in range(W.shape[2]):
+        for j in range(W.shape[3]):
+            total += np.einsum("oc,bchw->bohw", W[:, :, i, j], padded[:, :, i : i + height, j : j + width])
+    return np.asarray(total + a[None, :, None, None])

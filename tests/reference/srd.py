@@ -1,6 +1,7 @@
 """From Miles, Mikolajczyk 2024, arXiv:2303.11098, equation 7, by complex steps.
 
-L = ln(1 + mean (n(W e_s) - n(e_t))^4 / 1e-6), n(e) = (e - m) / sqrt(v + 1e-5), mean and variance over the batch by the samples' weights.
+L = ln(1 + mean (n(W e_s) - n(e_t))^4 / 1e-6), n(e) = (e - m) / sqrt(v + 1e-5), mean and variance over the batch by the
+samples' weights.
 """
 
 from typing import Any

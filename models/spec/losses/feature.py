@@ -168,4 +168,4 @@ class Hidden(LossTerm):
     needs_taps = True
 
 
-FeatureLoss = Hint | VID | AB | OFD | CWD | PKD | SRD | Hidden
+FeatureLoss = Hint | VID | AB | OFD | CWD | MGD | PKD | SRD | Hidden

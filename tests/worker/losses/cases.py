@@ -19,8 +19,8 @@ MENU: list[type[LossTerm]] = list(get_args(get_args(Loss)[0]))
 #: What a loss that reads features is given, where its derivation does not say `TAPS` of its own.
 _TAPS = ("map", "vector", "mixed")
 #: Shapes of the student's and the teacher's feature: two maps of unlike size and width, two vectors, a map that meets a
-#: vector; maps of one size, maps of one shape; sequences of one length, sequences of one shape, and the queries, keys
-#: and values of two attentions.
+#: vector; maps of one size (narrow ones of few channels), maps of one shape; sequences of one length, sequences of one
+#: shape, and the queries, keys and values of two attentions.
 _SHAPES = {
     "map": ((3, 4, 4), (5, 2, 2)),
     "vector": ((4,), (6,)),
@@ -30,6 +30,7 @@ _SHAPES = {
     "later": ((4, 2, 2), (4, 2, 2)),
     "tokens": ((3, 4), (3, 5)),
     "sequence": ((2, 3), (2, 3)),
+    "narrow": ((3, 2, 2), (2, 2, 2)),
     "qkv": ((3, 24), (3, 48)),
 }
 
