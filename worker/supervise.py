@@ -171,6 +171,10 @@ def _carry_all(attempt: _Attempt) -> None:
     record = attempt.keeper.finish()
     if record is not None:
         attempt.book.checkpoint(record)
+    _send_all(attempt)
+
+
+def _send_all(attempt: _Attempt) -> None:
     while not attempt.book.send_all():
         attempt.watch.check_lease()
         time.sleep(attempt.settings.watch_s)
@@ -205,5 +209,6 @@ def _publish(attempt: _Attempt) -> None:
             raise Infra("The store took no files for an hour. Look at its disk and its address.", code="store_away")
 
     artifacts = patiently("publishing", lambda: store(attempt.claim, out), check, over=(*OUTAGE, OSError))
+    _send_all(attempt)
     attempt.ending.succeed(result, artifacts)
     forget_all(attempt.claim.job_id)

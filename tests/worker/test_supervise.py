@@ -320,3 +320,45 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_stopped_supervisor_that_outlived_its_lease_changes_nothing(submit: Submit) -> None:
+    job_id = submit([["tell", "seen.json"], ["steps", 3000]])
+    supervisor = _supervisor(job_id)
+    _wait_for(lambda: events(job_id, "progress"))
+    pid = json.loads((work() / "seen.json").read_text())["pid"]
+    supervisor.send_signal(signal.SIGSTOP)
+    with db.session() as session:
+        session.execute(text("UPDATE jobs SET lease_expires_at = now() - interval '1 second'"))
+    # The servers of the tests have just started, and a sweep spares leases for two heartbeats after that.
+    _wait_for(_swept, 10)
+    second = claim(job_id)
+    before = events(job_id)
+    supervisor.send_signal(signal.SIGCONT)
+    supervisor.wait(10)
+    assert not _is_alive(pid)
+    assert events(job_id) == before
+    assert (job(job_id).attempt, job(job_id).lease_token) == (2, second.token)
+    assert attempt(job_id, 1).outcome == "lost"
+
+
+def _swept() -> bool:
+    with db.session() as session:
+        return bool(jobs.sweep(session).moved)
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_second_training(submit: Submit) -> None:
+    job_id = submit(STUDENT)
+    files = settings().data_dir / "files"
+    hidden = files.with_name("hidden")
+
+    def take_away() -> None:
+        files.rename(hidden)
+        _wait_for(lambda: job(job_id).phase == "publishing")
+        time.sleep(1)
+        hidden.rename(files)
+
+    with meanwhile(job_id, "progress", take_away):
+        run(job_id)
+    assert (job(job_id).status, job(job_id).attempt) == (JobStatus.SUCCEEDED, 1)
+    assert artifacts(job_id)["student.pth"] == b"weights"
