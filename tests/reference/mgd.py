@@ -46,7 +46,8 @@ def _seen(case: Case, n: int, size: tuple[int, ...]) -> NDArray[Any]:
     P = size[0] * size[1]
     salt = int(case.parameters["salt"])
     numbers = [[_splitmix(int(i) * P + p + salt, key) / 2**63 for p in range(P)] for i in case.ids]
-    return (np.array(numbers) >= case.spec.masked).reshape(-1, 1, *size).astype(float)
+    seen = np.array(numbers) >= case.spec.masked
+    return np.asarray(seen.reshape(-1, 1, *size).astype(float))
 
 
 def _splitmix(number: int, key: int) -> int:

@@ -23,6 +23,8 @@ class MGD(Term):
 
     least_at_teacher = False  # what is hidden has to be guessed
 
+    salt: Tensor
+
     def __init__(self, spec: menu.MGD, student: Outputs, teacher: Outputs) -> None:
         super().__init__()
         self.masked, self.pairs = spec.masked, align.paired(spec.taps)

@@ -1,0 +1,92 @@
+"""What published code of these losses got wrong, and what they refuse."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import UserConfig
+from models.spec.losses import feature, relation, structure
+from models.spec.losses.term import TapPair
+from worker.engine.outputs import Batch, Outputs
+from worker.losses import rkd
+from worker.losses.attention import Attention
+from worker.losses.cwd import CWD
+from worker.losses.fsp import FSP
+from worker.losses.hidden import Hidden
+from worker.losses.mgd import MGD
+from worker.losses.minilm import MiniLM
+
+MAP, TOKENS, VECTOR = (3, 4, 4), (5, 6), (6,)
+
+
+def pair(*shapes: tuple[int, ...]) -> tuple[list[TapPair], Outputs]:
+    """Taps a, b, ... with features of these shapes, of four samples."""
+    names = "abcd"[: len(shapes)]
+    features = {name: torch.randn(4, *shape) for name, shape in zip(names, shapes, strict=True)}
+    return [TapPair(student=name, teacher=name) for name in names], Outputs(torch.randn(4, 3), features)
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "student", "teacher", "fields"),
+    [
+        (Attention, structure.Attention, VECTOR, VECTOR, {}),
+        (CWD, feature.CWD, MAP, VECTOR, {}),
+        (MGD, feature.MGD, TOKENS, TOKENS, {}),
+        (Hidden, feature.Hidden, MAP, MAP, {}),
+        (Hidden, feature.Hidden, TOKENS, (4, 6), {}),
+        (MiniLM, structure.MiniLM, MAP, MAP, {}),
+        (MiniLM, structure.MiniLM, (5, 24), (5, 30), {"heads": 4}),
+    ],
+)
+def test_features_that_do_not_compare_are_refused_at_their_pair(
+    kind: Any, entry: Any, student: tuple[int, ...], teacher: tuple[int, ...], fields: dict[str, Any]
+) -> None:
+    taps, ours = pair(student)
+    _, theirs = pair(teacher)
+    with pytest.raises(UserConfig) as refused:
+        kind(entry(taps=taps, **fields), ours, theirs)
+    assert [problem.pointer for problem in refused.value.errors] == ["/taps/0"]
+
+
+def test_fsp_refuses_one_tap_and_unlike_widths() -> None:
+    one, ours = pair(MAP)
+    with pytest.raises(UserConfig) as refused:
+        FSP(structure.FSP(taps=one), ours, ours)
+    assert refused.value.errors[0].pointer == "/taps"
+    two, ours = pair(MAP, (4, 2, 2))
+    _, theirs = pair(MAP, (5, 2, 2))
+    with pytest.raises(UserConfig) as refused:
+        FSP(structure.FSP(taps=two), ours, theirs)
+    assert refused.value.errors[0].pointer == "/taps/1"
+
+
+def test_angles_a_few_vertices_at_a_time_are_those_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    batch = Batch(torch.zeros(9, dtype=torch.int64), torch.arange(9), torch.rand(9, dtype=torch.float64))
+    teacher = Outputs(torch.zeros(9, 2), embedding=torch.randn(9, 5, dtype=torch.float64))
+    student = Outputs(torch.zeros(9, 2), embedding=torch.randn(9, 4, dtype=torch.float64, requires_grad=True))
+    assert student.embedding is not None
+    loss = rkd.RKD(relation.RKD(), student, teacher)
+    found = []
+    for chunk in (1 << 21, 2 * 9 * 9):
+        monkeypatch.setattr(rkd, "_CHUNK", chunk)
+        value = loss(student, teacher, batch)
+        found.append((value, torch.autograd.grad(value, student.embedding)[0]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+
+
+def test_masks_follow_the_sample_and_the_progress_and_no_generator() -> None:
+    taps, outputs = pair((2, 6, 6))
+    loss = MGD(feature.MGD(taps=taps), outputs, outputs)
+
+    def seen(ids: list[int], progress: float) -> torch.Tensor:
+        x = torch.zeros(len(ids), 2, 6, 6)
+        return loss._seen(x, Batch(torch.zeros(len(ids)), torch.tensor(ids), progress=progress), 0)
+
+    torch.manual_seed(1)
+    before = seen([3, 8, 5], 0.25)
+    torch.manual_seed(2)
+    assert torch.equal(seen([5, 3], 0.25), before[[2, 0]])
+    assert not torch.equal(seen([3, 8, 5], 0.5), before)
+    assert 0.55 < 1 - seen(list(range(500)), 0.25).mean() < 0.75
