@@ -1,5 +1,6 @@
 """Why an attempt should stop: its lease is lost, the user wishes it, or the worker is going away."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -38,8 +39,10 @@ _WISHES = {JobStatus.CANCELLING: Desired.CANCEL, JobStatus.PAUSING: Desired.PAUS
 class Watch:
     """The newest wish for one claim, kept up to date by its pulse."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, patience_s: float) -> None:
         self._claim = claim
+        self._patience_s = patience_s
+        self._leave_at: float | None = None
         self._wish = Desired.RUN
         self.pulse: Pulse
 
@@ -56,8 +59,16 @@ class Watch:
             raise Halted(halt)
 
     def check_lease(self) -> None:
-        """Raise LeaseLost; wishes wait, because what is going on is how the attempt ends."""
+        """Raise LeaseLost; wishes wait, because what is going on is how the attempt ends.
+
+        A worker that is going away waits for a database that is away no longer than it would wait for a child: the
+        lease ends by itself.
+        """
         _ = self.halt
+        if drain.requested():
+            self._leave_at = self._leave_at or time.monotonic() + self._patience_s
+            if time.monotonic() > self._leave_at:
+                raise LeaseLost(self._claim.job_id)
 
     def beat(self) -> None:
         """Extend the lease."""
@@ -77,7 +88,7 @@ class Watch:
 @contextmanager
 def watching(claim: Claim, settings: Settings) -> Iterator[Watch]:
     """Hold the lease and watch for wishes for the time of the block."""
-    watch = Watch(claim)
+    watch = Watch(claim, settings.drain_grace_s)
     watch.pulse = Pulse(
         watch.beat, settings.heartbeat_s, LeaseLost, look=watch.look, look_s=min(settings.watch_s, settings.heartbeat_s)
     )

@@ -266,6 +266,42 @@ def _cut_all(connection: psycopg.Connection[Any]) -> None:
     )
 
 
+@contextmanager
+def database_away(database: str) -> Iterator[None]:
+    """In the block nobody can connect to it, and nobody is connected."""
+    url = make_url(database).set(drivername="postgresql")
+    name = url.database
+    with psycopg.connect(url.set(database="postgres").render_as_string(), autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        yield
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_training_goes_on_while_the_database_is_away(submit: Submit, database: str) -> None:
+    job_id = submit([["phase", "training"], ["steps", 100], ["student", "weights"]])
+    taken = claim(job_id)
+    thread = threading.Thread(target=supervise, args=(taken, SCRIPTED))
+    thread.start()
+    _wait_for(lambda: events(job_id, "progress"))
+    with database_away(database):
+        time.sleep(3)
+    thread.join(30)
+    assert (job(job_id).status, job(job_id).attempt) == (JobStatus.SUCCEEDED, 1)
+    assert events(job_id, "progress")[-1][1]["step"] == 100
+    assert [data["phase"] for _, data in events(job_id, "phase")] == ["staging", "training", "publishing"]
+
+
+def test_a_worker_that_leaves_does_not_wait_for_a_database_that_is_away(submit: Submit, database: str) -> None:
+    job_id = submit([["steps", 3000]])
+    supervisor = _supervisor(job_id)
+    _wait_for(lambda: events(job_id, "progress"))
+    with database_away(database):
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.wait(20)
+    assert job(job_id).status is JobStatus.RUNNING, "its lease ends by itself"
+
+
 CHILD = """
 import sys
 from core.jobs import Claim
