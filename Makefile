@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular chaos clean moved
+.PHONY: help demo up test check accept accept-tabular chaos bench-overhead clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -18,7 +18,7 @@ up: $(INSTALLED) ## Run the service here until Ctrl-C; its data stays in var/
 	@$(PY) -m scripts.up
 
 test: $(INSTALLED) ## Run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## Lint, formatting, types, import rules, Dockerfile, compose file, shell scripts
 	$(PY) -m ruff check .
@@ -37,6 +37,9 @@ accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
 
 chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEED=1 (about 8 s a trial)
 	@$(PY) -m scripts.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write $(WRITE))
+
+bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints cost a training
+	@$(PY) -m scripts.bench_overhead
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

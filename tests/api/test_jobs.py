@@ -27,7 +27,7 @@ def test_the_smallest_job_is_stored_with_every_default(api: httpx.Client, made: 
     assert (job["status"], job["is_terminal"], job["queue"]) == ("queued", False, {"position": 1})
     assert (job["attempt"], job["error"], job["result"], job["artifacts"]) == (0, None, None, [])
     assert job["spec"]["teacher"] == {"type": "stored", "id": body["teacher"]}
-    assert job["spec"]["loss"] == [{"type": "kd", "T": 4.0, "weight": 0.9}]
+    assert job["spec"]["loss"] == [{"type": "kd", "T": 4.0, "standardize": False, "weight": 0.9}]
     assert job["spec"]["hard"] == 0.1
     assert job["spec"]["train"]["batch_size"] == 100  # all the rows there are, where the default would be more
     assert job["spec"]["train"]["epochs"] == 30
