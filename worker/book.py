@@ -54,6 +54,7 @@ class Book:
         self._log_due = time.monotonic() + _LOG_EVERY_S
         self._log_size = 0
         self._notes: list[Line] = []
+        self._held: list[Line] = []
         self._checkpoint: dict[str, Any] | None = None
         self._upto = 0
         self._unsettled: _Batch | None = None
@@ -125,15 +126,16 @@ class Book:
         read, end = self._tail.read()
         notes, self._notes = self._notes, []
         checkpoint, self._checkpoint = self._checkpoint, None
-        lines = [*read, *notes]
+        lines = [*self._held, *read, *notes]
         self._follow(lines)
+        kept, self._held = self._thinned(lines, is_last=is_last)
         return _Batch(
-            lines=self._thinned(lines, is_last=is_last),
+            lines=kept,
             phase=_last(lines, "phase").get("phase"),
             progress=_last(lines, "progress") or None,
             checkpoint=checkpoint,
             log=self._log_if_due(is_last=is_last),
-            upto=self._upto + len(lines),
+            upto=self._upto + len(lines) - len(self._held),
             end=end,
         )
 
@@ -141,17 +143,16 @@ class Book:
         phase = _last(lines, "phase").get("phase", self.place.phase)
         self.place = Place(phase, _last(lines, "progress").get("step", self.place.step))
 
-    def _thinned(self, lines: list[Line], *, is_last: bool) -> list[Line]:
-        """Without a progress line that another one follows, and without the last one where it comes too soon."""
+    def _thinned(self, lines: list[Line], *, is_last: bool) -> tuple[list[Line], list[Line]]:
+        """Without a progress line that another one follows; and the last one where it comes too soon, for later."""
         kept = [line for line, after in zip_longest(lines, lines[1:]) if not _is_overtaken(line, after)]
-        if kept and kept[-1][0] == "progress" and not is_last:
-            if time.monotonic() < self._progress_due:
-                kept.pop()
-            else:
-                wait_s = (time.monotonic() - self._started) * _PROGRESS_SHARE
-                wait_s = min(max(wait_s, self._shortest_wait_s), _LONGEST_PROGRESS_WAIT_S)
-                self._progress_due = time.monotonic() + wait_s
-        return kept
+        if not kept or kept[-1][0] != "progress" or is_last:
+            return kept, []
+        if time.monotonic() < self._progress_due:
+            return kept[:-1], kept[-1:]
+        wait_s = (time.monotonic() - self._started) * _PROGRESS_SHARE
+        self._progress_due = time.monotonic() + min(max(wait_s, self._shortest_wait_s), _LONGEST_PROGRESS_WAIT_S)
+        return kept, []
 
     def _log_if_due(self, *, is_last: bool) -> str | None:
         """The log's end where it has grown; the last one is written with the attempt's end."""

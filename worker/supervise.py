@@ -58,7 +58,7 @@ def supervise(claim: Claim, bench: Bench) -> None:
         watching(claim, config) as watch,
     ):
         log.info("started on %s", bench.device.name)
-        book = Book(claim, workdir, shortest_wait_s=config.watch_s)
+        book = Book(claim, workdir, shortest_wait_s=2 * config.watch_s)
         keeper = Keeper(claim, workdir)
         ending = Ending(claim, watch.check_lease, book.log_tail)
         try:
@@ -168,6 +168,7 @@ def _carry(attempt: _Attempt) -> bool:
 
 def _carry_all(attempt: _Attempt) -> None:
     """The same for all that is left, however long the database is away."""
+    attempt.book.send(is_last=True)  # the engine's last line says which step its last checkpoint is of
     record = attempt.keeper.finish()
     if record is not None:
         attempt.book.checkpoint(record)
