@@ -65,6 +65,8 @@ class Bench:
         #: Answers of the API that are no good, since the last look.
         self.faults: list[str] = []
         self.reference: dict[str, str] = {}
+        #: Whether the last proxy found the COMMIT that it was told to cut at.
+        self.has_cut = False
         self._open = ExitStack()
         self._inputs: Json = {}
 
@@ -209,7 +211,7 @@ class Bench:
         finally:
             self.route(self.sockets / _SOCKET)
             process.kill()
-            process.communicate()
+            self.has_cut = "cut" in process.communicate()[0]
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(host=str(self.sockets), user="postgres", dbname=NAME, autocommit=True, connect_timeout=5)

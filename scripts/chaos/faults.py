@@ -187,6 +187,7 @@ def commit_unanswered(trial: Trial) -> float:
             trial.wait()
             _tell(proxy.stdin, order)
         wait_until(lambda: trial.followers[0].is_done, 60, 0.05)
+    trial.landed = trial.bench.has_cut
     return trial.struck_at
 
 
