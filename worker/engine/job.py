@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from core.errors import Deadline
-from models.status import Phase
+from core.errors import Deadline, Infra, JobFailure
+from models.status import FailureClass, Phase
 from models.work import WorkOrder
 from worker.engine import report, results
 from worker.engine.attempt import STUDENT, Attempt, Finished
 from worker.engine.check_teacher import check_teacher
 from worker.engine.checkpoint import Checkpoints
+from worker.engine.failures import failure
 from worker.engine.networks import Network
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop, Stopped
@@ -35,7 +36,10 @@ def run_order(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -
     parts, scored = train_and_score(attempt)
     progress.phase(Phase.EXPORTING)
     attempt.checkpoints.wait()
-    _hand_out(attempt, parts, scored)
+    try:
+        _hand_out(attempt, parts, scored)
+    except Exception as error:
+        raise _worth_repeating(failure(error, order)) from error
 
 
 def open_attempt(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -> Attempt:
@@ -71,6 +75,13 @@ def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
         attempt.checkpoints.wait()
         _hand_out_so_far(attempt, parts, attempt.finished[STUDENT])
         raise
+
+
+def _worth_repeating(told: JobFailure) -> JobFailure:
+    """What is at fault in an export is tried again: training is done and kept, so the export alone is repeated."""
+    if told.failure is not FailureClass.INTERNAL:
+        return told
+    return Infra(f"the student is trained and kept, but could not be handed out: {told.detail}", code="export_failed")
 
 
 def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:

@@ -193,3 +193,33 @@ def test_an_order_that_is_none_is_our_fault(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text("{}")
     assert main(tmp_path) == Exit.FAILED
     assert error_of(tmp_path)["code"] == "order"
+
+
+def test_an_export_that_fails_is_tried_again_without_training(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    make(train={"epochs": 2})
+    blocked = folder / "out" / "student.pth"
+    blocked.mkdir(parents=True)
+    assert start(folder).wait(120) == Exit.FAILED
+    assert error_of(folder)["class"] == "infra"
+    told = len(orders.events(folder, "progress"))
+    blocked.rmdir()
+    assert start(folder).wait(120) == Exit.DONE, (folder / "log.txt").read_text()
+    phases = [line["phase"] for line in orders.events(folder, "phase")]
+    assert phases[-3:] == ["checking", "evaluating", "exporting"]
+    assert len(orders.events(folder, "progress")) == told
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_an_exporter_with_a_fault_of_ours_is_worth_another_attempt(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(train={"epochs": 1})
+
+    def broken(*_: object) -> Path:
+        raise ValueError("what was written computes something else")
+
+    monkeypatch.setattr("worker.exporters.pth.export", broken)
+    assert main(tmp_path / "work") == Exit.FAILED
+    error = error_of(tmp_path / "work")
+    assert (error["class"], error["code"]) == ("infra", "export_failed")
