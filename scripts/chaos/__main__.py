@@ -52,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first trial")
     parser.add_argument("--only", choices=sorted(FAULTS), action="append", help="this fault alone; may be repeated")
     parser.add_argument("--minutes", type=float, default=90.0, help="no trial starts after so long")
+    parser.add_argument("--outage", type=float, metavar="S", help="a part that is away stays so for so many seconds")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page, between its marks")
     return parser.parse_args()
 
@@ -69,7 +70,7 @@ def _play(bench: Bench, told: argparse.Namespace, run: Run) -> None:
             print(f"{told.minutes:.0f} minutes are over")
             break
         fault = names[number % len(names)]
-        _one(bench, run, Trial(bench, told.seed, number), fault, ended)
+        _one(bench, run, Trial(bench, told.seed, number, told.outage), fault, ended)
     for job_id in _changed(bench, ended, list(ended)):
         print(f"VIOLATION changed: I3: {job_id} changed after its end")
         run.outcomes[-1].violations.append(("changed", job_id))

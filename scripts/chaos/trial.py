@@ -32,8 +32,10 @@ _END_S = 90.0
 class Trial:
     """What a fault may use: `begin`, `wait`, the bench, and the dice."""
 
-    def __init__(self, bench: Bench, seed: int, number: int) -> None:
+    def __init__(self, bench: Bench, seed: int, number: int, outage_s: float | None = None) -> None:
         self.bench = bench
+        #: How long a part is away; None: the dice decide.
+        self.outage_s = outage_s
         self.number = number
         self.dice = random.Random(f"{seed}/{number}")  # noqa: S311 - dice, no secret
         self.label = f"{seed}-{number}-{uuid.uuid4().hex[:6]}"
@@ -95,7 +97,8 @@ class Trial:
 
     def away(self, shortest: float = 1.0, longest: float = 5.0) -> None:
         """Let a part be away, at times for longer than a lease."""
-        time.sleep(self.dice.uniform(shortest, longest))
+        chosen = self.dice.uniform(shortest, longest)
+        time.sleep(chosen if self.outage_s is None else self.outage_s)
 
     def supervisor(self) -> int | None:
         """The process that supervises the job, by what it said when it started."""
