@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from scripts.client import Client
 from scripts.demo import digits
 from scripts.stack import Stack
-from tests.acceptance.processes import LEASE_S, SWEEP_S
+from tests.acceptance.processes import CHECKPOINT_S, LEASE_S, SWEEP_S
 from worker.students import mlp
 
 _SETTINGS = {
@@ -20,7 +20,7 @@ _SETTINGS = {
     "heartbeat_s": "1",
     "sweep_s": str(SWEEP_S),
     "requeue_s": "2",
-    "checkpoint_s": "0.5",
+    "checkpoint_s": str(CHECKPOINT_S),
     "retry_wait_s": "0",
     "threads": "1",
     "devices": "cpu",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 #: Seconds of the service under test, short so that a test can wait for the end of a lease.
-LEASE_S, SWEEP_S = 5.0, 0.5
+LEASE_S, SWEEP_S, CHECKPOINT_S = 5.0, 0.5, 0.5
 
 Found = TypeVar("Found")
 

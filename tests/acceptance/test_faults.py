@@ -3,17 +3,29 @@
 import os
 import signal
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from scripts.client import Client
 from scripts.stack import Stack
-from tests.acceptance.processes import LEASE_S, SWEEP_S, engine_of, eventually, is_running, parent_of, seen
+from tests.acceptance.processes import (
+    CHECKPOINT_S,
+    LEASE_S,
+    SWEEP_S,
+    engine_of,
+    eventually,
+    is_running,
+    parent_of,
+    seen,
+)
 
 pytestmark = pytest.mark.acceptance
 
 ENDLESS = 10_000
+#: Two looks of a supervisor and an upload, on a busy machine.
+NOTICED_S = 2.5
 
 
 def start(client: Client, ready: dict[str, str], epochs: int) -> str:
@@ -63,6 +75,14 @@ def test_a_killed_supervisor_takes_its_child_along_and_loses_no_job(client: Clie
     kept = [data["step"] for data in seen(events, "checkpoint")]
     assert second[0]["step"] >= min(kept) > 0, "it went on from a checkpoint"
     assert first[-1]["step"] > 0
+    assert lost_s(events) < CHECKPOINT_S + NOTICED_S, "no more than one interval, and the time it takes to be noticed"
+
+
+def lost_s(events: list[dict[str, Any]]) -> float:
+    """Seconds of the first attempt's work after the last checkpoint that was kept of it."""
+    first = [(event["type"], datetime.fromisoformat(event["at"])) for event in events if event["attempt"] == 1]
+    kept = max(at for type_, at in first if type_ == "checkpoint")
+    return max((at - kept).total_seconds() for type_, at in first if type_ in {"progress", "metrics", "checkpoint"})
 
 
 def test_a_restarted_worker_gives_its_job_back_and_goes_on(stack: Stack, client: Client, ready: dict[str, str]) -> None:
