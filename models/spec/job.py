@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from models.spec.base import Entry, Name, Weight
 from models.spec.losses.menu import Loss
 from models.spec.students import Architecture
-from models.spec.teachers import Teacher
+from models.spec.teaching import Teacher
 from models.spec.training import Train
 
 Export = Literal["pth"]
@@ -37,14 +37,29 @@ LossList = Annotated[_Losses, BeforeValidator(_as_list, json_schema_input_type=L
 _LABEL_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")
 
 
+class Assistant(Entry):
+    """A student between the teacher and the job's student: it is taught by what is before it and teaches what follows.
+
+    Mirzadeh et al. 2020, arXiv:1902.03393: a chain helps where the teacher is far larger than the student.
+    """
+
+    student: Architecture
+    loss: LossList | None = Field(default=None, description="Left out: the job's own.")
+    hard: Weight | None = Field(default=None, description="Left out: as for the job, by its own losses.")
+    train: Train | None = Field(default=None, description="Left out: the job's own.")
+
+
 class JobSpec(Entry):
     """What to distil from what into what, and how. Only teacher, dataset, student and loss are required."""
 
     name: Name | None = None
     labels: dict[str, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=32)
-    teacher: Teacher = Field(description='An id from POST /teachers, or {"type": "stored", "id": ...}.')
+    teacher: Teacher = Field(description='An id from POST /teachers, or who else teaches: {"type": "ensemble", ...}.')
     dataset: str = Field(pattern=r"^dst_[A-Za-z0-9]+$", max_length=64, description="An id from POST /datasets.")
     student: Architecture
+    assistants: list[Assistant] = Field(
+        default=[], max_length=4, description="Students between teacher and student, from the teacher on."
+    )
     loss: LossList = Field(description="One term, or a list of weighted terms.")
     hard: Weight | None = Field(
         default=None,

@@ -1,8 +1,8 @@
-"""What a user says of a teacher when handing it in, and who teaches in a job."""
+"""What a user says of a teacher when handing it in."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from models.spec.base import Entry
 from models.spec.students import MLP, VGG, Layers, MobileNetV2, Onnx, ResNet, ShuffleNetV2, Timm, WideResNet
@@ -61,18 +61,3 @@ class TeacherSpec(Entry):
         default="auto",
         description="What the last layer gives. `auto`: an ONNX graph that ends in softmax is recognised.",
     )
-
-
-class StoredTeacher(Entry):
-    """A teacher that was uploaded. A plain id is short for this."""
-
-    type: Literal["stored"] = "stored"
-    id: str = Field(pattern=r"^tch_[A-Za-z0-9]+$", max_length=64, description="The id from POST /teachers.")
-
-
-def _short_form(value: Any) -> Any:
-    return {"type": "stored", "id": value} if isinstance(value, str) else value
-
-
-_Id = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]+$", max_length=64)]
-Teacher = Annotated[StoredTeacher, BeforeValidator(_short_form, json_schema_input_type=_Id | StoredTeacher)]

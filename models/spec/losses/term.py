@@ -19,6 +19,9 @@ REGRESSION: frozenset[TaskName] = frozenset({"tabular_regression"})
 EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | REGRESSION
 
 
+MemberId = Annotated[str, Field(pattern=r"^(tch|dst)_[A-Za-z0-9]+$", max_length=64)]
+
+
 class TapPair(Entry):
     """One feature point of the student and the teacher's that it should match."""
 
@@ -36,6 +39,9 @@ class LossTerm(Documented):
     """What all terms share."""
 
     weight: Weight = 1.0
+    teacher: MemberId | None = Field(
+        default=None, description="Of an ensemble: the id of the teacher that this term listens to. Left out: all."
+    )
 
     tasks: ClassVar[frozenset[TaskName]] = CLASSIFICATION
     #: The weight of the label loss that goes well with this term when the job names none.

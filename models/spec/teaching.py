@@ -1,0 +1,200 @@
+"""Who teaches in a job: the regimes of distillation.
+
+A stored teacher, a list of them, given outputs, or the student itself: an earlier generation, an earlier stage, its
+running average, its own deep layers; or other students that learn beside it.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from models.spec.base import Documented, Name
+from models.spec.students import Architecture
+
+TeacherId = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]+$", max_length=64)]
+DatasetId = Annotated[str, Field(pattern=r"^dst_[A-Za-z0-9]+$", max_length=64)]
+
+#: Class of the data set: class of the teacher. Or `same` places, or `by_name`.
+ClassMap = Annotated[
+    Literal["same", "by_name"] | Annotated[dict[Name, Name], Field(min_length=2, max_length=100_000)],
+    Field(
+        description="Which output of the teacher stands for which class of the data set. `same`: place by place. "
+        "`by_name`: the classes that both have, at least two. Or {data set's class: teacher's class}. Losses that "
+        "compare outputs then see these classes alone; the hard loss sees all."
+    ),
+]
+
+
+class Regime(Documented):
+    """What all ways of teaching share."""
+
+    #: True where the teacher changes while the student trains, so that it is asked anew for every batch.
+    moving: ClassVar[bool] = False
+
+    def teacher_ids(self) -> list[str]:
+        """Stored teachers that the job reads, each once."""
+        return []
+
+    def output_ids(self) -> list[str]:
+        """Data sets of given outputs that the job reads, each once."""
+        return []
+
+
+class StoredTeacher(Regime):
+    """A teacher that was uploaded. A plain id is short for this."""
+
+    type: Literal["stored"] = "stored"
+    id: TeacherId = Field(description="The id from POST /teachers.")
+    classes: ClassMap = "same"
+
+    paper = "Hinton, Vinyals, Dean 2015, arXiv:1503.02531"
+    use_when = "You have one trained teacher. With a class map, also where it knows other classes than the data set."
+
+    def teacher_ids(self) -> list[str]:
+        """Itself."""
+        return [self.id]
+
+
+class GivenOutputs(Regime):
+    """Outputs that a teacher gave somewhere else, row by row, for all of the training rows or for a part of them.
+
+    Rows without outputs are trained by the label loss alone.
+    """
+
+    type: Literal["outputs"] = "outputs"
+    dataset: DatasetId = Field(
+        description="A data set of task `teacher_outputs`: logits (N, C) and the rows they are of."
+    )
+    classes: ClassMap = "same"
+
+    use_when = "The teacher cannot be handed in: it is a service, too large, or of a make that ONNX does not hold."
+
+    def output_ids(self) -> list[str]:
+        """Its data set."""
+        return [self.dataset]
+
+
+def _short_form(value: Any) -> Any:
+    return {"type": "stored", "id": value} if isinstance(value, str) else value
+
+
+Member = Annotated[StoredTeacher | GivenOutputs, Field(discriminator="type")]
+_Member = Annotated[Member, BeforeValidator(_short_form, json_schema_input_type=TeacherId | Member)]
+MemberWeight = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class Ensemble(Regime):
+    """Several teachers at once, of any architectures and forms.
+
+    A loss term that names its `teacher` listens to that one; the others hear the combination of all logits. Features
+    and embeddings are not combined: terms that read them must name their teacher.
+    """
+
+    type: Literal["ensemble"] = "ensemble"
+    teachers: list[_Member] = Field(min_length=2, max_length=8)
+    combine: Literal["mean", "weights", "cross_entropy", "entropy"] = Field(
+        default="mean",
+        description="`mean` of the logits; by fixed `weights`; or sample by sample: more weight for the teacher whose "
+        "`cross_entropy` with the label, or whose `entropy`, is lower.",
+    )
+    weights: list[MemberWeight] | None = Field(default=None, description="One for each teacher; they are normalised.")
+
+    formula = "z_t = sum_k w_k z_k; by cross_entropy w_k = (1 - exp(CE_k) / sum_j exp(CE_j)) / (K - 1)"
+    paper = "You et al. 2017 (mean); Zhang, Chen, Wang 2022, CA-MKD, arXiv:2201.00007 (by cross-entropy)"
+    use_when = "Teachers that err differently; or one teacher for outputs and another for features."
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if (self.combine == "weights") != (self.weights is not None):
+            raise ValueError("`weights` goes with combine `weights`, and only with it")
+        if self.weights is not None and len(self.weights) != len(self.teachers):
+            raise ValueError(f"{len(self.teachers)} teachers need as many weights, got {len(self.weights)}")
+        names = [key_of(member) for member in self.teachers]
+        if len(set(names)) != len(names):
+            raise ValueError("each teacher may be listed once; give it a larger weight instead")
+        return self
+
+    def teacher_ids(self) -> list[str]:
+        """Of its members."""
+        return [name for member in self.teachers for name in member.teacher_ids()]
+
+    def output_ids(self) -> list[str]:
+        """Of its members."""
+        return [name for member in self.teachers for name in member.output_ids()]
+
+
+class BornAgain(Regime):
+    """Generations: the student of each round teaches the next, which starts anew. The last is handed out.
+
+    The first is taught by `teacher`, or by labels alone where none is given.
+    """
+
+    type: Literal["born_again"] = "born_again"
+    generations: int = Field(default=2, ge=1, le=10, description="Students that are taught; all of one architecture.")
+    teacher: (
+        Annotated[StoredTeacher, BeforeValidator(_short_form, json_schema_input_type=TeacherId | StoredTeacher)] | None
+    ) = None
+
+    paper = "Furlanello et al. 2018, arXiv:1805.04770"
+    use_when = "No larger teacher is to be had and the student should be better than by labels alone."
+
+    def teacher_ids(self) -> list[str]:
+        """The first generation's teacher."""
+        return self.teacher.teacher_ids() if self.teacher else []
+
+
+class Snapshot(Regime):
+    """The student as it was at the last of every `every` epochs teaches it. The first `every` epochs are by labels."""
+
+    type: Literal["snapshot"] = "snapshot"
+    every: int = Field(default=5, ge=1, le=10_000, description="Epochs between two snapshots.")
+
+    paper = "Yang et al. 2019, Snapshot Distillation, arXiv:1812.00123"
+    use_when = "Self-distillation within one training run."
+    moving = True
+
+
+class MovingAverage(Regime):
+    """A running average of the student's weights teaches it."""
+
+    type: Literal["ema"] = "ema"
+    decay: float = Field(default=0.999, gt=0, lt=1, description="Of the average, by step; it ramps up from the start.")
+
+    paper = "Tarvainen, Valpola 2017, Mean Teacher, arXiv:1703.01780"
+    use_when = "Self-distillation with a teacher that is always a little ahead; with few labels."
+    moving = True
+
+
+class Peers(Regime):
+    """Mutual learning: the student and its peers train together, each taught by the others, detached from them."""
+
+    type: Literal["peers"] = "peers"
+    students: list[Architecture] = Field(min_length=1, max_length=4, description="The peers beside the student.")
+
+    formula = "L_i = hard_i + mean over j of term(i, stop_gradient(j))"
+    paper = "Zhang et al. 2018, Deep Mutual Learning, arXiv:1706.00384"
+    use_when = "No teacher, and memory for several students at once."
+    moving = True
+
+
+class Branches(Regime):
+    """The student's last layers teach its earlier stages through exits that are trained beside it and then dropped."""
+
+    type: Literal["branches"] = "branches"
+
+    formula = "sum over exits e of hard(e) + terms(e, stop_gradient(student))"
+    paper = "Zhang et al. 2019, Be Your Own Teacher, arXiv:1905.08094"
+    use_when = "Self-distillation of a network with several stages; costs little more than the plain training."
+    moving = True
+
+
+AnyTeacher = Annotated[
+    StoredTeacher | Ensemble | GivenOutputs | BornAgain | Snapshot | MovingAverage | Peers | Branches,
+    Field(discriminator="type"),
+]
+Teacher = Annotated[AnyTeacher, BeforeValidator(_short_form, json_schema_input_type=TeacherId | AnyTeacher)]
+
+
+def key_of(member: StoredTeacher | GivenOutputs) -> str:
+    """The id by which a loss term names the member."""
+    return member.id if isinstance(member, StoredTeacher) else member.dataset
