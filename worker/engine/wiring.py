@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserConfig, UserInput
+from models import pairing
 from models.canonical import TeacherMeta
 from models.spec.losses.term import LossTerm
 from models.work import WorkOrder
-from worker.engine import data, objective, pairing
+from worker.engine import data, objective
 from worker.engine.failures import is_out_of_memory
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import View, teacher_shape

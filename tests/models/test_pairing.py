@@ -1,6 +1,6 @@
 """Which stages match where the user leaves it to us."""
 
-from worker.engine.pairing import last_of_each_shape, pair
+from models.pairing import last_of_each_shape, pair
 
 
 def pairs(student: dict[str, list[int]], teacher: dict[str, list[int]]) -> list[tuple[str, str]]:
