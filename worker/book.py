@@ -144,14 +144,17 @@ class Book:
         self.place = Place(phase, _last(lines, "progress").get("step", self.place.step))
 
     def _thinned(self, lines: list[Line], *, is_last: bool) -> tuple[list[Line], list[Line]]:
-        """Without a progress line that another one follows; and the last one where it comes too soon, for later."""
+        """Without a progress line that another one follows; and one that is alone and comes too soon, for later.
+
+        Whatever else is sent takes the newest progress along: a row costs far more than what is in it.
+        """
         kept = [line for line, after in zip_longest(lines, lines[1:]) if not _is_overtaken(line, after)]
-        if not kept or kept[-1][0] != "progress" or is_last:
-            return kept, []
-        if time.monotonic() < self._progress_due:
-            return kept[:-1], kept[-1:]
-        wait_s = (time.monotonic() - self._started) * _PROGRESS_SHARE
-        self._progress_due = time.monotonic() + min(max(wait_s, self._shortest_wait_s), _LONGEST_PROGRESS_WAIT_S)
+        now = time.monotonic()
+        if [kind for kind, _ in kept] == ["progress"] and not is_last and now < self._progress_due:
+            return [], kept
+        if kept:
+            wait_s = (now - self._started) * _PROGRESS_SHARE
+            self._progress_due = now + min(max(wait_s, self._shortest_wait_s), _LONGEST_PROGRESS_WAIT_S)
         return kept, []
 
     def _log_if_due(self, *, is_last: bool) -> str | None:

@@ -58,7 +58,7 @@ def supervise(claim: Claim, bench: Bench) -> None:
         watching(claim, config) as watch,
     ):
         log.info("started on %s", bench.device.name)
-        book = Book(claim, workdir, shortest_wait_s=2 * config.watch_s)
+        book = Book(claim, workdir, shortest_wait_s=4 * config.watch_s)
         keeper = Keeper(claim, workdir)
         ending = Ending(claim, watch.check_lease, book.log_tail)
         try:
