@@ -1,7 +1,8 @@
 """The order for one attempt: what the supervisor writes into a work folder as `job.json` and the engine reads.
 
 WORKDIR/job.json              this record
-WORKDIR/teacher.safetensors   or teacher.onnx
+WORKDIR/teachers/<id>         .safetensors or .onnx: a stored teacher
+WORKDIR/outputs/<id>          .safetensors: outputs that a teacher gave somewhere else; see StagedOutputs
 WORKDIR/data.safetensors      see models.canonical
 WORKDIR/events.jsonl          written by the engine: one {"type", "data"} a line
 WORKDIR/checkpoints/          written by the engine: enough to go on from the step that each names
@@ -24,14 +25,37 @@ class Exit(IntEnum):
     STOPPED = 4  # asked to by SIGTERM: a checkpoint was written, out/ holds the student so far
 
 
+class StagedTeacher(Record):
+    """A stored teacher in the work folder."""
+
+    meta: TeacherMeta
+    sha256: str
+    #: Its place in the work folder.
+    file: str
+
+
+class StagedOutputs(Record):
+    """Given outputs in the work folder.
+
+    The file's tensors: logits float32 (M, C); rows int64 (M,), the sample ids that they are of, ascending and unique.
+    """
+
+    sha256: str
+    #: Its place in the work folder.
+    file: str
+    num_outputs: int
+    classes: list[str]
+
+
 class WorkOrder(Record):
     """Everything that the engine needs to know beside the files."""
 
     job_id: str
     attempt: int
     spec: JobSpec
-    teacher: TeacherMeta
-    teacher_sha256: str
+    #: By id; empty where the job's teacher is made of its own students.
+    teachers: dict[str, StagedTeacher]
+    outputs: dict[str, StagedOutputs]
     dataset: DatasetMeta
     dataset_sha256: str
     #: "cpu" or "cuda"; which GPU is said by CUDA_VISIBLE_DEVICES.
@@ -42,6 +66,11 @@ class WorkOrder(Record):
     max_seconds: float = 86_400.0
     #: Seconds between checkpoints.
     checkpoint_s: float = 60.0
+
+    @property
+    def only_teacher(self) -> StagedTeacher | None:
+        """The stored teacher of a job that has just one."""
+        return next(iter(self.teachers.values())) if len(self.teachers) == 1 else None
 
 
 class IntakeOrder(Record):

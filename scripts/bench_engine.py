@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
-from models.work import WorkOrder
+from models.work import StagedTeacher, WorkOrder
 from worker.engine import cache, optim
 from worker.engine.feed import Feed
 from worker.engine.loop import Plan, Run
@@ -97,7 +97,8 @@ def make_parts(folder: Path, batch_size: int, device: torch.device) -> Parts:
         }
     )
     assert teacher.architecture.type != "onnx"
-    save_file(build_network(teacher.architecture, SHAPE, CLASSES).module.state_dict(), folder / "teacher.safetensors")
+    staged = StagedTeacher(meta=teacher, sha256="", file="teacher.safetensors")
+    save_file(build_network(teacher.architecture, SHAPE, CLASSES).module.state_dict(), folder / staged.file)
     data = DatasetMeta(
         task="image_classification",
         counts={"train": ROWS, "val": 64, "test": 0},
@@ -108,7 +109,7 @@ def make_parts(folder: Path, batch_size: int, device: torch.device) -> Parts:
         std=[0.25] * 3,
     )
     order = WorkOrder(
-        job_id="bench", attempt=1, spec=spec, teacher=teacher, teacher_sha256="", dataset=data, dataset_sha256=""
+        job_id="bench", attempt=1, spec=spec, teachers={"tch_1": staged}, outputs={}, dataset=data, dataset_sha256=""
     )
     return wire(order, folder, device)
 

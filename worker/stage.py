@@ -1,4 +1,4 @@
-"""A work folder made ready: the order for the engine, and verified copies of the teacher, data and checkpoint."""
+"""A work folder made ready: the order for the engine, and verified copies of the teachers, data and checkpoint."""
 
 import errno
 import hashlib
@@ -15,7 +15,7 @@ from core.storage import storage
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
 from models.tables import Attempt, Dataset, Job, Teacher
-from models.work import WorkOrder
+from models.work import StagedOutputs, StagedTeacher, WorkOrder
 from worker.devices import Device
 
 
@@ -29,12 +29,30 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class TeacherInput:
+    """A stored teacher of a job."""
+
+    meta: TeacherMeta
+    file: StoredFile
+
+
+@dataclass(frozen=True)
+class OutputsInput:
+    """Given outputs that a job reads."""
+
+    num_outputs: int
+    classes: list[str]
+    file: StoredFile
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What the database knows of a claimed job."""
 
     spec: JobSpec
-    teacher: TeacherMeta
-    teacher_file: StoredFile
+    #: By id.
+    teachers: dict[str, TeacherInput]
+    outputs: dict[str, OutputsInput]
     dataset: DatasetMeta
     dataset_file: StoredFile
     #: Seconds that earlier attempts ran.
@@ -53,8 +71,8 @@ def read_inputs(claim: Claim) -> Inputs:
         previous = session.get(Attempt, (claim.job_id, claim.attempt - 1))
         return Inputs(
             spec=JobSpec.model_validate(job.spec),
-            teacher=TeacherMeta.model_validate(teacher.meta),
-            teacher_file=_file_of(teacher),
+            teachers={teacher.id: TeacherInput(TeacherMeta.model_validate(teacher.meta), _file_of(teacher))},
+            outputs={},
             dataset=DatasetMeta.model_validate(dataset.meta),
             dataset_file=_file_of(dataset),
             ran_s=job.ran_s,
@@ -74,8 +92,14 @@ class Bench:
 
 def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Callable[[], None]) -> None:
     """Copy the inputs into `workdir` and write job.json. `check` may raise between two chunks to end it."""
-    suffix = "onnx" if inputs.teacher.architecture.type == "onnx" else "safetensors"
-    copy(inputs.teacher_file, workdir / f"teacher.{suffix}", check)
+    teachers = {name: _staged_teacher(name, teacher) for name, teacher in inputs.teachers.items()}
+    outputs = {name: _staged_outputs(name, given) for name, given in inputs.outputs.items()}
+    (workdir / "teachers").mkdir(exist_ok=True)
+    (workdir / "outputs").mkdir(exist_ok=True)
+    for name, teacher in inputs.teachers.items():
+        copy(teacher.file, workdir / teachers[name].file, check)
+    for name, given in inputs.outputs.items():
+        copy(given.file, workdir / outputs[name].file, check)
     copy(inputs.dataset_file, workdir / "data.safetensors", check)
     (workdir / "checkpoints").mkdir(exist_ok=True)
     (workdir / "out").mkdir(exist_ok=True)
@@ -83,8 +107,8 @@ def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Call
         job_id=claim.job_id,
         attempt=claim.attempt,
         spec=inputs.spec,
-        teacher=inputs.teacher,
-        teacher_sha256=inputs.teacher_file.sha256,
+        teachers=teachers,
+        outputs=outputs,
         dataset=inputs.dataset,
         dataset_sha256=inputs.dataset_file.sha256,
         device=bench.device.kind,
@@ -93,6 +117,16 @@ def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Call
         checkpoint_s=settings().checkpoint_s,
     )
     (workdir / "job.json").write_text(order.model_dump_json())
+
+
+def _staged_teacher(name: str, teacher: TeacherInput) -> StagedTeacher:
+    suffix = "onnx" if teacher.meta.architecture.type == "onnx" else "safetensors"
+    return StagedTeacher(meta=teacher.meta, sha256=teacher.file.sha256, file=f"teachers/{name}.{suffix}")
+
+
+def _staged_outputs(name: str, given: OutputsInput) -> StagedOutputs:
+    file = f"outputs/{name}.safetensors"
+    return StagedOutputs(sha256=given.file.sha256, file=file, num_outputs=given.num_outputs, classes=given.classes)
 
 
 def copy(file: StoredFile, target: Path, check: Callable[[], None]) -> None:

@@ -80,8 +80,8 @@ class Attempt:
 def fingerprint(order: WorkOrder) -> str:
     """A hash of whatever decides what the student becomes."""
     spec = order.spec.resolved().model_dump(mode="json", exclude={"name", "labels", "limits", "export"})
-    records = order.teacher.model_dump(mode="json"), order.dataset.model_dump(mode="json")
-    content = [spec, *records, order.teacher_sha256, order.dataset_sha256]
+    inputs = order.model_dump(mode="json", include={"teachers", "outputs", "dataset", "dataset_sha256"})
+    content = [spec, inputs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -40,7 +40,7 @@ def keep(teacher: Teacher, split: Split, batch_size: int, device: torch.device, 
     """Runs the teacher over the split; `check` may raise between batches."""
     kept: Outputs | None = None
     for positions_B in split.in_order(batch_size):
-        outputs = teacher(split.take(positions_B).raw)
+        outputs = teacher(split.take(positions_B))
         if kept is None:
             kept = _each(outputs, lambda x: torch.empty((len(split), *x.shape[1:]), device=device))
         start = int(positions_B[0])

@@ -6,6 +6,7 @@ A teacher at chance is nearly always a good one that sees its input in the wrong
 from torch import Tensor
 
 from core.errors import UserInput
+from models.canonical import TeacherMeta
 from models.work import WorkOrder
 from worker.engine.evaluate import Check, ask
 from worker.engine.progress import Progress
@@ -17,7 +18,12 @@ _SUM_TOLERANCE = 1e-3
 
 def comparable(order: WorkOrder) -> bool:
     """Whether the teacher's outputs are those of the data set, so that it can be scored by its labels."""
-    return order.teacher.num_outputs == order.dataset.num_outputs
+    return _record(order).num_outputs == order.dataset.num_outputs
+
+
+def _record(order: WorkOrder) -> TeacherMeta:
+    assert order.only_teacher is not None, "one stored teacher"
+    return order.only_teacher.meta
 
 
 def check_teacher(parts: Parts, progress: Progress, check: Check) -> Tensor | None:
@@ -29,7 +35,7 @@ def check_teacher(parts: Parts, progress: Progress, check: Check) -> Tensor | No
     if not comparable(order):
         progress.notice(
             "teacher_not_scored",
-            f"the teacher has {order.teacher.num_outputs} outputs and the data set {order.dataset.num_outputs}: it is "
+            f"the teacher has {_record(order).num_outputs} outputs and the data set {order.dataset.num_outputs}: it is "
             "not scored, and its agreement with the student is not measured",
         )
         return None
@@ -50,7 +56,7 @@ def check_teacher(parts: Parts, progress: Progress, check: Check) -> Tensor | No
 
 
 def _judge(parts: Parts, logits: Tensor, progress: Progress) -> None:
-    verdict = parts.task.judge(logits, parts.splits["val"].y, parts.order.teacher.accuracy)
+    verdict = parts.task.judge(logits, parts.splits["val"].y, _record(parts.order).accuracy)
     if not verdict.why:
         return
     sentence = f"the teacher has {verdict.why}. {_causes(parts.order)}"
@@ -70,7 +76,7 @@ def _causes(order: WorkOrder) -> str:
             "Likely causes: the order or the scaling of the feature columns, which must be those of the data set's "
             "record, or the order of the classes."
         )
-    want = order.teacher.input
+    want = _record(order).input
     mean = [round(m, 4) for m in want.mean] or "the data set's"
     std = [round(s, 4) for s in want.std] or "the data set's"
     size = list(want.size) if want.size else "the data set's"
@@ -83,7 +89,7 @@ def _causes(order: WorkOrder) -> str:
 
 def _warn_of_probabilities(logits: Tensor, order: WorkOrder, progress: Progress) -> None:
     """Probabilities that are taken for logits soften every target beyond use."""
-    if order.teacher.output_kind != "logits" or logits.shape[1] < 2:
+    if _record(order).output_kind != "logits" or logits.shape[1] < 2:
         return
     sums = logits.sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < _SUM_TOLERANCE).all()):

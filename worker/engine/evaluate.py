@@ -47,6 +47,6 @@ def ask(teacher: Teacher, split: Split, batch_size: int, check: Check) -> Tensor
     """The teacher's logits (n, C) of a split, in float32 arithmetic."""
     parts = []
     for positions_B in split.in_order(batch_rows(batch_size)):
-        parts.append(teacher(split.take(positions_B).raw, exact=True).logits)
+        parts.append(teacher(split.take(positions_B), exact=True).logits)
         check()
     return torch.cat(parts)

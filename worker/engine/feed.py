@@ -1,6 +1,6 @@
 """One training batch: the student's input, what the losses may know, and what the teacher says of the same samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -24,11 +24,12 @@ class Feed:
     def __call__(self, positions_B: Tensor, epoch: int, progress: float) -> tuple[Tensor, Batch, Outputs | None]:
         """The batch of these positions, as this epoch shows it."""
         rows = self.split.take(positions_B)
-        raw = rows.raw if self.augmentation is None else self.augmentation(rows.raw, rows.ids, epoch)
+        if self.augmentation is not None:
+            rows = replace(rows, raw=self.augmentation(rows.raw, rows.ids, epoch))
         teacher: Outputs | None = None
         match self.says:
             case Teacher():
-                teacher = self.says(raw)
+                teacher = self.says(rows)
             case Kept():
                 teacher = self.says.take(positions_B.to(rows.y.device))
-        return self.view(raw), Batch(rows.y, rows.ids, progress=progress), teacher
+        return self.view(rows.raw), Batch(rows.y, rows.ids, progress=progress), teacher

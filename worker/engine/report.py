@@ -75,7 +75,9 @@ def manifest(attempt: Attempt, parts: Parts, files: Iterable[Path], *, partial: 
         "job_id": order.job_id,
         "attempt": order.attempt,
         "partial": partial,
-        "teacher_sha256": order.teacher_sha256,
+        **({"teacher_sha256": order.only_teacher.sha256} if order.only_teacher else {}),
+        "teachers": {name: staged.sha256 for name, staged in order.teachers.items()},
+        "outputs": {name: staged.sha256 for name, staged in order.outputs.items()},
         "dataset_sha256": order.dataset_sha256,
         "spec_sha256": spec_sha256(order),
         "spec": order.spec.resolved().model_dump(mode="json"),
@@ -126,8 +128,8 @@ def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:
 def _facts(attempt: Attempt, parts: Parts, student: nn.Module, files: Iterable[Path]) -> dict[str, Any]:
     order = attempt.order
     return {
-        "parameters": {"teacher": order.teacher.parameters, "student": count_parameters(student)},
-        "sizes": {"teacher": _teacher_bytes(attempt.workdir), **{path.name: path.stat().st_size for path in files}},
+        "parameters": {**_parameters(order), "student": count_parameters(student)},
+        "sizes": {**_sizes(attempt), **{path.name: path.stat().st_size for path in files}},
         "input": _input(order),
         "classes": order.dataset.classes,
         "taps": _taps(parts),
@@ -154,5 +156,10 @@ def _taps(parts: Parts) -> dict[str, list[dict[str, str]]]:
     return {name: [pair.model_dump() for pair in taps_of(term)] for name, term in named if term.needs_taps}
 
 
-def _teacher_bytes(workdir: Path) -> int:
-    return next(path.stat().st_size for path in workdir.glob("teacher.*"))
+def _parameters(order: WorkOrder) -> dict[str, int]:
+    return {"teacher": order.only_teacher.meta.parameters} if order.only_teacher else {}
+
+
+def _sizes(attempt: Attempt) -> dict[str, int]:
+    staged = attempt.order.only_teacher
+    return {"teacher": (attempt.workdir / staged.file).stat().st_size} if staged else {}

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.networks import Network
+from worker.engine.networks import Network, evaluating
+from worker.engine.objective import Needs
 from worker.engine.outputs import Outputs
 
 _COMPILED = "_orig_mod"
@@ -64,6 +65,15 @@ class Tapped:
 
     def _keep_embedding(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._embedding = inputs[0].flatten(1)
+
+
+def tap(network: Network, wanted: Needs, x: Tensor) -> Tapped:
+    """The network with hooks for what is wanted; x (N, ...) is a few samples as it takes them."""
+    tapped = Tapped(network, wanted.taps, embedding=wanted.embedding)
+    if wanted.taps:
+        with evaluating(network.module):
+            tapped.copy_what_changes(x)
+    return tapped
 
 
 def modules_by_path(module: nn.Module) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.errors import UserInput
 from models.canonical import DatasetMeta, TeacherMeta
+from worker.engine.data import Rows
 from worker.engine.networks import Network, build_network
 from worker.engine.normalise import View, teacher_shape
 from worker.engine.outputs import Outputs
@@ -63,12 +64,12 @@ class Teacher:
         self.units: tuple[float, float] | None = None
 
     @torch.no_grad()
-    def __call__(self, raw: Tensor, *, exact: bool = False) -> Outputs:
-        """The outputs for raw samples; `exact` in float32 whatever the precision, for figures that are reported.
+    def __call__(self, rows: Rows, *, exact: bool = False) -> Outputs:
+        """The outputs for samples; `exact` in float32 whatever the precision, for figures that are reported.
 
         Gradients are off and nothing more: tensors of inference mode could not be kept for the student's backward pass.
         """
-        x = self._view(raw)
+        x = self._view(rows.raw)
         if exact:
             outputs = self._call(x)
         else:

@@ -11,21 +11,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserConfig, UserInput
+from core.errors import UserConfig
 from models import pairing
-from models.canonical import TeacherMeta
 from models.spec.losses.term import LossTerm
 from models.work import WorkOrder
 from worker.engine import data, objective
-from worker.engine.failures import is_out_of_memory
 from worker.engine.networks import Network, build_network, evaluating
-from worker.engine.normalise import View, teacher_shape
+from worker.engine.normalise import View
 from worker.engine.outputs import Outputs
 from worker.engine.precision import Name, Precision, choose
 from worker.engine.seeds import derive
-from worker.engine.taps import Tapped, modules_by_path
+from worker.engine.sources.dry import first_answer
+from worker.engine.sources.source import Source
+from worker.engine.sources.stored import StoredSource
+from worker.engine.taps import Tapped, modules_by_path, tap
 from worker.engine.task import Task, make_task
-from worker.engine.teacher import Call, Teacher, TorchTeacher, load_network
+from worker.engine.teacher import Teacher
 
 _DRY_ROWS = 4
 
@@ -88,19 +89,26 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     splits = data.load(workdir / "data.safetensors", order.dataset, device)
     task = make_task(order.dataset, spec.train)
     view = task.student_view(device)
-    raw = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS))).raw
+    rows = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS)))
     student = _start(order, device)
     wish, shape = precision or spec.train.precision, order.dataset.input_shape
     chosen = choose(wish, student.module, shape, spec.train.batch_size, device)
-    source = _Source(order, workdir, device, task)
-    terms = _paired(list(spec.loss), student, view(raw), source, raw)
+    source = _source(order, workdir, device, task)
+    terms = _paired(list(spec.loss), student, view(rows.raw), source, rows)
     objective.refuse_unknown_taps(terms, "student", modules_by_path(student.module).keys(), student.stages)
     objective.refuse_unknown_taps(terms, "teacher", source.taps, source.stages)
-    _refuse_bare_embedding(terms, order.teacher)
-    _refuse_batches_of_one(order, student.module, view(raw))
-    teacher = source.teacher(objective.needs(terms, "teacher"), raw)
-    dry_teacher = _try(teacher, raw)
-    return Parts(order, device, splits, task, view, teacher, terms, chosen, student, raw, dry_teacher)
+    _refuse_bare_embedding(terms, source)
+    _refuse_batches_of_one(order, student.module, view(rows.raw))
+    teacher = source.teacher(objective.needs(terms, "teacher"), rows)
+    dry_teacher = first_answer(teacher, rows)
+    return Parts(order, device, splits, task, view, teacher, terms, chosen, student, rows.raw, dry_teacher)
+
+
+def _source(order: WorkOrder, workdir: Path, device: torch.device, task: Task) -> Source:
+    """The job's teacher as its spec says."""
+    spec = order.spec.teacher
+    assert spec.type == "stored", "other teachers are not wired yet"
+    return StoredSource(order.teachers[spec.id], order, workdir, device, task)
 
 
 def _start(order: WorkOrder, device: torch.device) -> Network:
@@ -111,58 +119,7 @@ def _start(order: WorkOrder, device: torch.device) -> Network:
     return network
 
 
-def tap(network: Network, wanted: objective.Needs, x: Tensor) -> Tapped:
-    """The network with hooks for what is wanted."""
-    tapped = Tapped(network, wanted.taps, embedding=wanted.embedding)
-    if wanted.taps:
-        with evaluating(network.module):
-            tapped.copy_what_changes(x)
-    return tapped
-
-
-class _Source:
-    """The teacher's file, opened as often as it takes to know what to read from it."""
-
-    def __init__(self, order: WorkOrder, workdir: Path, device: torch.device, task: Task) -> None:
-        self._order, self._meta, self._device = order, order.teacher, device
-        self._view = task.teacher_view(order.teacher, device)
-        self._graph = workdir / "teacher.onnx" if order.teacher.architecture.type == "onnx" else None
-        self._network = None
-        if self._graph is None:
-            self._network = load_network(workdir / "teacher.safetensors", order.teacher, order.dataset, device)
-        self.stages = self._network.stages if self._network else [tap.name for tap in order.teacher.taps]
-        self.taps = set(modules_by_path(self._network.module)) if self._network else set(self.stages)
-
-    def stage_shapes(self, raw: Tensor) -> dict[str, pairing.Shape]:
-        """The shapes of its stages for this data, without the batch."""
-        teacher = self.teacher(objective.Needs(self.stages, embedding=False), raw)
-        features = _try(teacher, raw).features
-        shapes: dict[str, pairing.Shape] = {name: features[name].shape[1:] for name in self.stages}
-        return shapes if self._network else pairing.last_of_each_shape(shapes)
-
-    def teacher(self, wanted: objective.Needs, raw: Tensor) -> Teacher:
-        """The teacher, giving what is wanted."""
-        return Teacher(self._call(wanted, raw), self._view, self._precision(), embedding=wanted.embedding)
-
-    def _call(self, wanted: objective.Needs, raw: Tensor) -> Call:
-        if self._network is None:
-            from worker.engine.onnx_teacher import OnnxTeacher
-
-            assert self._graph is not None
-            return OnnxTeacher(self._graph, self._meta, wanted.taps, self._order.threads)
-        tapped = tap(self._network, wanted, self._view(raw))
-        return TorchTeacher(tapped, self._meta)
-
-    def _precision(self) -> Precision:
-        if self._network is None:
-            return Precision("float32", self._device.type, channels_last=False)
-        spec, shape = self._order.spec.train, teacher_shape(self._meta, self._order.dataset)
-        precision = choose(spec.precision, self._network.module, shape, spec.batch_size, self._device)
-        precision.lay_out(self._network.module)
-        return precision
-
-
-def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: _Source, raw: Tensor) -> list[LossTerm]:
+def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: Source, rows: data.Rows) -> list[LossTerm]:
     """The terms with every `auto` replaced by pairs of stages."""
     if not any(_auto(term) for term in terms):
         return terms
@@ -170,7 +127,7 @@ def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: _Source,
     with evaluating(student.module):
         features = ours(x).features
     ours.close()
-    theirs = source.stage_shapes(raw)
+    theirs = source.stage_shapes(rows)
     pairs = pairing.pair({name: features[name].shape[1:] for name in student.stages}, theirs)
     for at, term in enumerate(terms):
         if _auto(term) and not pairs:
@@ -187,8 +144,8 @@ def _auto(term: LossTerm) -> bool:
     return bool(getattr(term, "taps", None) == "auto")
 
 
-def _refuse_bare_embedding(terms: list[LossTerm], teacher: TeacherMeta) -> None:
-    if teacher.architecture.type != "onnx" or teacher.graph_embedding is not None:
+def _refuse_bare_embedding(terms: list[LossTerm], source: Source) -> None:
+    if source.has_embedding:
         return
     for at, term in enumerate(terms):
         if term.needs_embedding:
@@ -214,19 +171,3 @@ def _refuse_batches_of_one(order: WorkOrder, student: nn.Module, x: Tensor) -> N
         ) from error
     finally:
         student.load_state_dict(before)
-
-
-def _try(teacher: Teacher, raw: Tensor) -> Outputs:
-    """What the teacher says of the dry batch, or why it cannot."""
-    try:
-        outputs = teacher(raw)
-    except Exception as error:  # a graph of any make may fail in any way
-        if is_out_of_memory(error):
-            raise
-        raise UserInput(
-            f"the teacher cannot take this data, which is of shape {list(raw.shape[1:])}: {error}",
-            code="teacher_does_not_fit",
-        ) from error
-    if not bool(outputs.logits.isfinite().all()):
-        raise UserInput("the teacher's outputs are not finite on this data", code="teacher_not_finite")
-    return outputs

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.canonical import DatasetMeta, Target, TeacherMeta
 from models.spec.job import JobSpec
-from models.work import WorkOrder
+from models.work import StagedTeacher, WorkOrder
 from worker.engine.networks import build_network, count_parameters
 from worker.engine.normalise import student_view
 
@@ -134,21 +134,27 @@ def make_workdir(
     **order: Any,
 ) -> WorkOrder:
     """The folder as the supervisor would have staged it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "teachers").mkdir(parents=True, exist_ok=True)
     save_file(data[0], folder / "data.safetensors")
-    save_file({name: x.contiguous() for name, x in teacher[0].items()}, folder / "teacher.safetensors")
     made = WorkOrder(
         job_id="job_test",
         attempt=1,
         spec=JobSpec.model_validate(job),
-        teacher=teacher[1],
-        teacher_sha256=_sha256(folder / "teacher.safetensors"),
+        teachers={"tch_1": stage_teacher(folder, "tch_1", teacher)},
+        outputs={},
         dataset=data[1],
         dataset_sha256=_sha256(folder / "data.safetensors"),
         **{"threads": 1, **order},
     )
     (folder / "job.json").write_text(made.model_dump_json())
     return made
+
+
+def stage_teacher(folder: Path, name: str, teacher: tuple[dict[str, Tensor], TeacherMeta]) -> StagedTeacher:
+    """A teacher in the work folder; that of a graph gets its file from the test."""
+    file = f"teachers/{name}.{'onnx' if teacher[1].architecture.type == 'onnx' else 'safetensors'}"
+    save_file({key: x.contiguous() for key, x in teacher[0].items()}, folder / file)
+    return StagedTeacher(meta=teacher[1], sha256=_sha256(folder / file), file=file)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

@@ -93,8 +93,7 @@ def test_a_graph_teaches_as_the_network_that_it_was_made_from(tmp_path: Path, di
         folder = tmp_path / name
         order = orders.make_workdir(folder, digits, (weights, taught), spec)
         if name == "onnx":
-            (folder / "teacher.safetensors").unlink()
-            (folder / "teacher.onnx").write_bytes(graph_of(weights, softmax=softmax).SerializeToString())
+            (folder / "teachers" / "tch_1.onnx").write_bytes(graph_of(weights, softmax=softmax).SerializeToString())
         reports.append(run(order, folder).report)
     network, onnx_report = reports
     assert onnx_report["taps"] == {"hint": [{"student": "hidden.0", "teacher": "relu"}]}

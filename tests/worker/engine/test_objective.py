@@ -69,7 +69,7 @@ def test_no_gradient_goes_to_a_teacher_that_is_asked_as_the_engine_asks(make: Ma
     objective = parts.objective(student)
     before = [p.clone() for p in student.module.parameters()]
     rows = parts.splits["train"].take(torch.arange(8))
-    said = parts.teacher(rows.raw)
+    said = parts.teacher(rows)
     assert not said.logits.requires_grad
     loss, _ = objective(student(parts.view(rows.raw)), said, Batch(rows.y, rows.ids))
     loss.backward()

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def test_it_is_frozen_and_in_evaluation_mode(make: Make, tmp_path: Path, digits: Data, image_teacher: Taught) -> None:
     make()
-    network = load_network(tmp_path / "work" / "teacher.safetensors", image_teacher[1], digits[1], CPU)
+    network = load_network(tmp_path / "work" / "teachers" / "tch_1.safetensors", image_teacher[1], digits[1], CPU)
     assert not network.module.training
     assert not any(p.requires_grad for p in network.module.parameters())
 
@@ -58,7 +58,7 @@ def test_it_sees_each_training_picture_once(
         counted.append(Counted(network.module))
         return Network(counted[0], f"inner.{network.head}", [f"inner.{stage}" for stage in network.stages])
 
-    monkeypatch.setattr("worker.engine.wiring.load_network", load_counted)
+    monkeypatch.setattr("worker.engine.sources.stored.load_network", load_counted)
     chosen = {"crop": 1} if augment == "crop" else augment
     run(make(train={"epochs": epochs, "augment": chosen}), tmp_path / "work")
     dry, val, test = 4, 150, 150
@@ -71,7 +71,7 @@ def test_kept_outputs_are_those_that_it_would_give(make: Make, tmp_path: Path) -
     split = parts.splits["train"]
     kept = cache.keep(parts.teacher, split, 128, CPU, lambda: None)
     at = torch.tensor([5, 500, 17])
-    live, looked_up = parts.teacher(split.take(at).raw), kept.take(at)
+    live, looked_up = parts.teacher(split.take(at)), kept.take(at)
     torch.testing.assert_close(looked_up.logits, live.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(looked_up.embedding, live.embedding, rtol=1e-4, atol=1e-4)
     assert looked_up.features.keys() == live.features.keys()
@@ -106,4 +106,4 @@ def test_weights_that_do_not_fit_the_data_are_refused(
     fewer: DatasetMeta = meta.model_copy(update={"input_shape": (32,)})
     orders.make_workdir(tmp_path, (rows, meta), row_teacher, orders.spec())
     with pytest.raises(UserInput, match="do not fit"):
-        load_network(tmp_path / "teacher.safetensors", row_teacher[1], fewer, CPU)
+        load_network(tmp_path / "teachers" / "tch_1.safetensors", row_teacher[1], fewer, CPU)

@@ -5,7 +5,7 @@ from typing import Any
 from models.canonical import Column, DatasetMeta, Target, TeacherMeta
 from models.spec.job import JobSpec
 from models.spec.students import MLP
-from models.work import WorkOrder
+from models.work import StagedTeacher, WorkOrder
 
 COUNTS = {"train": 8, "val": 4, "test": 4}
 #: Names as users spell them: quotes, line ends, other scripts, and what would end a docstring.
@@ -51,8 +51,8 @@ def order(student: dict[str, Any], data: DatasetMeta) -> WorkOrder:
         job_id="job_1",
         attempt=1,
         spec=JobSpec.model_validate(job),
-        teacher=teacher,
-        teacher_sha256="0" * 64,
+        teachers={"tch_1": StagedTeacher(meta=teacher, sha256="0" * 64, file="teachers/tch_1.safetensors")},
+        outputs={},
         dataset=data,
         dataset_sha256="1" * 64,
     )
