@@ -3,12 +3,12 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from models.spec.base import Entry, Name, Weight
 from models.spec.losses.menu import Loss
 from models.spec.students import Architecture
-from models.spec.teaching import Teacher
+from models.spec.teaching import Regime, Teacher
 from models.spec.training import Train
 
 Export = Literal["pth"]
@@ -31,7 +31,24 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-_Losses = Annotated[list[Loss], Field(min_length=1, max_length=16)]
+def _can_listen(term: Loss, info: ValidationInfo) -> Loss:
+    """Refuses a term of the job that cannot listen to who teaches."""
+    teacher, assistants = info.data.get("teacher"), info.data.get("assistants") or []
+    if teacher is not None and not assistants:
+        _refuse(teacher.unheard(term))
+    if teacher is not None and assistants:
+        _refuse(Regime().unheard(term))  # the student is taught by a network
+        if assistants[0].loss is None and (why := teacher.unheard(term)):
+            raise ValueError(f"the first assistant would have this loss: {why}; or give that assistant a `loss`")
+    return term
+
+
+def _refuse(why: str) -> None:
+    if why:
+        raise ValueError(why)
+
+
+_Losses = Annotated[list[Annotated[Loss, AfterValidator(_can_listen)]], Field(min_length=1, max_length=16)]
 LossList = Annotated[_Losses, BeforeValidator(_as_list, json_schema_input_type=Loss | _Losses)]
 
 _LABEL_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")
@@ -45,7 +62,9 @@ class Assistant(Entry):
 
     student: Architecture
     loss: LossList | None = Field(default=None, description="Left out: the job's own.")
-    hard: Weight | None = Field(default=None, description="Left out: as for the job, by its own losses.")
+    hard: Weight | None = Field(
+        default=None, description="Left out: the job's own; beside a `loss` of the assistant, what goes with that."
+    )
     train: Train | None = Field(default=None, description="Left out: the job's own.")
 
 
@@ -65,12 +84,52 @@ class JobSpec(Entry):
         default=None,
         description="Weight of the ordinary label loss. Left out: 0.1 beside a response loss, 1.0 otherwise.",
     )
-    train: Train = Train()
+    train: Train = Field(default=Train(), validate_default=True)
     export: list[Export] = Field(default=["pth"], min_length=1, max_length=8)
     limits: Limits = Limits()
     allow_weak_teacher: bool = Field(
         default=False, description="Train even where the teacher scores at or near chance on the validation split."
     )
+
+    @field_validator("student")
+    @classmethod
+    def _student_can_be_taught(cls, student: Architecture, info: ValidationInfo) -> Architecture:
+        if teacher := info.data.get("teacher"):
+            _refuse(teacher.unfit_student(student))
+        return student
+
+    @field_validator("assistants")
+    @classmethod
+    def _assistants_have_a_teacher(cls, assistants: list[Assistant], info: ValidationInfo) -> list[Assistant]:
+        teacher = info.data.get("teacher")
+        if not assistants or teacher is None:
+            return assistants
+        if not teacher.handed_in:
+            raise ValueError(
+                "assistants stand between a teacher that was handed in and the student; this job's students teach each "
+                "other: leave them out, or name a teacher from POST /teachers"
+            )
+        for at, assistant in enumerate(assistants):
+            heard = Regime() if at else teacher
+            for number, term in enumerate(assistant.loss or []):
+                if why := heard.unheard(term):
+                    raise ValueError(f"loss {number} of assistant {at + 1}: {why}")
+        return assistants
+
+    @field_validator("hard")
+    @classmethod
+    def _somebody_knows_the_labels(cls, hard: float | None, info: ValidationInfo) -> float | None:
+        teacher = info.data.get("teacher")
+        if teacher is not None and teacher.moving and hard == 0:
+            raise ValueError("with 0, nobody in this job would learn from the labels: raise it, or leave it out")
+        return hard
+
+    @field_validator("train")
+    @classmethod
+    def _train_is_long_enough(cls, train: Train, info: ValidationInfo) -> Train:
+        if teacher := info.data.get("teacher"):
+            _refuse(teacher.unfit_length(train.epochs))
+        return train
 
     @field_validator("labels")
     @classmethod
@@ -82,5 +141,20 @@ class JobSpec(Entry):
 
     def resolved(self) -> Self:
         """The same spec with nothing left to a default that may change later."""
-        hard = self.hard if self.hard is not None else min(term.hard_beside for term in self.loss)
-        return self.model_copy(update={"hard": hard})
+        hard = self.hard if self.hard is not None else _hard_beside(self.loss)
+        assistants = [self._resolved(assistant, hard) for assistant in self.assistants]
+        return self.model_copy(update={"hard": hard, "assistants": assistants})
+
+    def _resolved(self, assistant: Assistant, hard: float) -> Assistant:
+        """What an assistant leaves out is the job's, but for the weight of the label loss beside its own losses."""
+        if assistant.hard is not None:
+            hard = assistant.hard
+        elif assistant.loss is not None:
+            hard = _hard_beside(assistant.loss)
+        own = {"loss": assistant.loss or self.loss, "hard": hard, "train": assistant.train or self.train}
+        return assistant.model_copy(update=own)
+
+
+def _hard_beside(losses: list[Loss]) -> float:
+    """The weight of the label loss where none is named."""
+    return min(term.hard_beside for term in losses)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from models.spec.base import Documented, Name
-from models.spec.students import Architecture
+from models.spec.losses.term import LossTerm
+from models.spec.students import Architecture, Student
 
 TeacherId = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]+$", max_length=64)]
 DatasetId = Annotated[str, Field(pattern=r"^dst_[A-Za-z0-9]+$", max_length=64)]
@@ -30,6 +31,26 @@ class Regime(Documented):
 
     #: True where the teacher changes while the student trains, so that it is asked anew for every batch.
     moving: ClassVar[bool] = False
+    #: True where all that teaches was handed in, so that assistants may stand between it and the student.
+    handed_in: ClassVar[bool] = False
+    #: Why there is nothing but outputs to listen to; empty where there are features and the embedding as well.
+    outputs_alone: ClassVar[str] = ""
+
+    def unheard(self, term: LossTerm) -> str:
+        """Why the term cannot listen to this teacher, and what to do about it; empty where it can."""
+        if term.teacher is not None:
+            return "`teacher` picks one out of an ensemble, and this job's teacher is none: leave it out"
+        if (term.needs_taps or term.needs_embedding) and self.outputs_alone:
+            return f"it reads features or embeddings, and {self.outputs_alone}: take a loss on outputs, such as `kd`"
+        return ""
+
+    def unfit_student(self, _student: Student) -> str:
+        """Why a student of this architecture cannot be taught so; empty where it can, or where that is not known."""
+        return ""
+
+    def unfit_length(self, _epochs: int) -> str:
+        """Why a training of so many epochs makes no sense; empty where it does."""
+        return ""
 
     def teacher_ids(self) -> list[str]:
         """Stored teachers that the job reads, each once."""
@@ -47,6 +68,7 @@ class StoredTeacher(Regime):
     id: TeacherId = Field(description="The id from POST /teachers.")
     classes: ClassMap = "same"
 
+    handed_in = True
     paper = "Hinton, Vinyals, Dean 2015, arXiv:1503.02531"
     use_when = "You have one trained teacher. With a class map, also where it knows other classes than the data set."
 
@@ -67,6 +89,8 @@ class GivenOutputs(Regime):
     )
     classes: ClassMap = "same"
 
+    handed_in = True
+    outputs_alone = "given outputs are all that there is of this teacher"
     use_when = "The teacher cannot be handed in: it is a service, too large, or of a make that ONNX does not hold."
 
     def output_ids(self) -> list[str]:
@@ -99,6 +123,7 @@ class Ensemble(Regime):
     )
     weights: list[MemberWeight] | None = Field(default=None, description="One for each teacher; they are normalised.")
 
+    handed_in = True
     formula = "z_t = sum_k w_k z_k; by cross_entropy w_k = (1 - exp(CE_k) / sum_j exp(CE_j)) / (K - 1)"
     paper = "You et al. 2017 (mean); Zhang, Chen, Wang 2022, CA-MKD, arXiv:2201.00007 (by cross-entropy)"
     use_when = "Teachers that err differently; or one teacher for outputs and another for features."
@@ -114,6 +139,17 @@ class Ensemble(Regime):
             raise ValueError("each teacher may be listed once; give it a larger weight instead")
         return self
 
+    def unheard(self, term: LossTerm) -> str:
+        """A term may name a member; one that reads features has to."""
+        members = {key_of(member): member for member in self.teachers}
+        if term.teacher is not None and term.teacher not in members:
+            return f"`teacher` names none of the ensemble, which is {', '.join(members)}"
+        if term.teacher is not None:
+            return members[term.teacher].unheard(term.model_copy(update={"teacher": None}))
+        if term.needs_taps or term.needs_embedding:
+            return f"it reads features or embeddings, so it must name its `teacher`: {' or '.join(members)}"
+        return ""
+
     def teacher_ids(self) -> list[str]:
         """Of its members."""
         return [name for member in self.teachers for name in member.teacher_ids()]
@@ -124,19 +160,27 @@ class Ensemble(Regime):
 
 
 class BornAgain(Regime):
-    """Generations: the student of each round teaches the next, which starts anew. The last is handed out.
+    """Generations: the student of each round teaches the next, which starts anew. The last is the job's student.
 
-    The first is taught by `teacher`, or by labels alone where none is given.
+    The first is taught by `teacher`. Where none is given it learns from labels alone, and is the job's control.
     """
 
     type: Literal["born_again"] = "born_again"
-    generations: int = Field(default=2, ge=1, le=10, description="Students that are taught; all of one architecture.")
+    generations: int = Field(default=2, ge=1, le=10, description="Students in a row, all of one architecture.")
     teacher: (
         Annotated[StoredTeacher, BeforeValidator(_short_form, json_schema_input_type=TeacherId | StoredTeacher)] | None
     ) = None
 
     paper = "Furlanello et al. 2018, arXiv:1805.04770"
     use_when = "No larger teacher is to be had and the student should be better than by labels alone."
+
+    @model_validator(mode="after")
+    def _somebody_teaches(self) -> Self:
+        if self.generations == 1 and self.teacher is None:
+            raise ValueError(
+                "one generation without a teacher is taught by nobody: ask for 2 or more, or name a `teacher`"
+            )
+        return self
 
     def teacher_ids(self) -> list[str]:
         """The first generation's teacher."""
@@ -152,6 +196,15 @@ class Snapshot(Regime):
     paper = "Yang et al. 2019, Snapshot Distillation, arXiv:1812.00123"
     use_when = "Self-distillation within one training run."
     moving = True
+
+    def unfit_length(self, epochs: int) -> str:
+        """There must be epochs left after the first snapshot."""
+        if self.every < epochs:
+            return ""
+        return (
+            f"the first snapshot would be taken after epoch {self.every} of {epochs}, and teach nobody: make "
+            "`teacher.every` smaller than `train.epochs`"
+        )
 
 
 class MovingAverage(Regime):
@@ -186,6 +239,17 @@ class Branches(Regime):
     paper = "Zhang et al. 2019, Be Your Own Teacher, arXiv:1905.08094"
     use_when = "Self-distillation of a network with several stages; costs little more than the plain training."
     moving = True
+    outputs_alone = "an exit gives outputs alone"
+
+    def unfit_student(self, student: Student) -> str:
+        """There must be a stage before the last."""
+        stages = student.stage_names()
+        if stages is None or len(stages) > 1:
+            return ""
+        return (
+            f"exits are put on all stages but the last, and this network has {len(stages) or 'no'} stage: take one "
+            "with two or more"
+        )
 
 
 AnyTeacher = Annotated[

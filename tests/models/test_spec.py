@@ -31,7 +31,7 @@ def refusal(**changes: Any) -> tuple[tuple[int | str, ...], str]:
 def test_the_smallest_job_resolves_to_one_with_nothing_left_open() -> None:
     resolved = spec().resolved()
     assert resolved.hard == 0.1
-    assert resolved.teacher.id == "tch_1"
+    assert resolved.teacher.teacher_ids() == ["tch_1"]
     assert [term.type for term in resolved.loss] == ["kd"]
     assert JobSpec.model_validate(resolved.model_dump(mode="json")) == resolved
 
@@ -105,3 +105,81 @@ def test_timm_arguments_that_the_service_sets_are_refused() -> None:
 def test_label_keys_are_short_words() -> None:
     assert spec(labels={"team": "vision"}).labels == {"team": "vision"}
     assert refusal(labels={"a b": "x"})[0] == ("labels",)
+
+
+ENSEMBLE = {"type": "ensemble", "teachers": ["tch_1", {"type": "outputs", "dataset": "dst_9"}]}
+PEERS = {"type": "peers", "students": [{"type": "resnet", "depth": 8}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "says"),
+    [
+        ({"loss": {"type": "kd", "teacher": "tch_1"}}, ("loss", 0), "leave it out"),
+        ({"teacher": ENSEMBLE, "loss": {"type": "kd", "teacher": "tch_2"}}, ("loss", 0), "tch_1, dst_9"),
+        ({"teacher": ENSEMBLE, "loss": [{"type": "kd"}, {"type": "hint"}]}, ("loss", 1), "tch_1 or dst_9"),
+        ({"teacher": ENSEMBLE, "loss": {"type": "similarity", "teacher": "dst_9"}}, ("loss", 0), "given outputs"),
+        ({"teacher": {"type": "outputs", "dataset": "dst_9"}, "loss": {"type": "hint"}}, ("loss", 0), "given outputs"),
+        ({"teacher": {"type": "branches"}, "loss": {"type": "similarity"}}, ("loss", 0), "an exit gives outputs alone"),
+        ({"teacher": {"type": "branches"}, "student": {"type": "mlp", "hidden": [8]}}, ("student",), "two or more"),
+        ({"teacher": {"type": "snapshot", "every": 30}}, ("train",), "smaller than `train.epochs`"),
+        ({"teacher": {"type": "snapshot"}, "train": {"epochs": 5}}, ("train",), "after epoch 5 of 5"),
+        ({"teacher": {"type": "born_again", "generations": 1}}, ("teacher", "born_again"), "taught by nobody"),
+        ({"teacher": PEERS, "hard": 0}, ("hard",), "nobody in this job"),
+    ],
+)
+def test_regimes_that_make_no_sense_are_refused_at_their_field(
+    changes: dict[str, Any], pointer: tuple[int | str, ...], says: str
+) -> None:
+    where, why = refusal(**changes)
+    assert where == pointer
+    assert says in why
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher": ENSEMBLE, "loss": [{"type": "kd"}, {"type": "hint", "teacher": "tch_1"}]},
+        {"teacher": {"type": "branches"}},
+        {"teacher": {"type": "snapshot", "every": 29}},
+        {"teacher": {"type": "born_again", "generations": 1, "teacher": "tch_1"}},
+        {"teacher": {"type": "born_again"}, "hard": 0},
+        {"teacher": PEERS, "loss": {"type": "hint"}},
+    ],
+)
+def test_regimes_that_make_sense_are_taken(changes: dict[str, Any]) -> None:
+    resolved = spec(**changes).resolved()
+    assert JobSpec.model_validate(resolved.model_dump(mode="json")) == resolved
+
+
+SMALL = {"student": {"type": "resnet", "depth": 14}}
+
+
+@pytest.mark.parametrize("kind", ["born_again", "snapshot", "ema", "branches", "peers"])
+def test_assistants_need_a_teacher_that_was_handed_in(kind: str) -> None:
+    where, why = refusal(teacher=PEERS if kind == "peers" else {"type": kind}, assistants=[SMALL])
+    assert where == ("assistants",)
+    assert "handed in" in why
+
+
+def test_with_assistants_each_loss_must_be_able_to_hear_who_is_before_it() -> None:
+    features: dict[str, Any] = {"type": "hint"}
+    named = {**features, "teacher": "tch_1"}
+    where, why = refusal(teacher=ENSEMBLE, assistants=[SMALL], loss=features)
+    assert where == ("loss", 0)
+    assert "first assistant" in why
+    assert refusal(teacher=ENSEMBLE, assistants=[SMALL], loss=named)[0] == ("loss", 0), "the student has one teacher"
+    where, why = refusal(teacher=ENSEMBLE, assistants=[{**SMALL, "loss": features}])
+    assert where == ("assistants",)
+    assert "loss 0 of assistant 1" in why
+    assert spec(teacher=ENSEMBLE, assistants=[{**SMALL, "loss": named}], loss=features)
+
+
+def test_what_an_assistant_leaves_out_is_the_jobs() -> None:
+    assistants = [SMALL, {**SMALL, "loss": {"type": "hint"}}, {**SMALL, "hard": 0.7, "train": {"epochs": 3}}]
+    resolved = spec(assistants=assistants, hard=0.4, train={"epochs": 9}).resolved()
+    first, second, third = resolved.assistants
+    assert (first.loss, first.hard, first.train) == (resolved.loss, 0.4, resolved.train)
+    assert second.hard == 1.0, "what goes with a feature loss"
+    assert third.train is not None
+    assert (third.hard, third.train.epochs) == (0.7, 3)
+    assert JobSpec.model_validate(resolved.model_dump(mode="json")) == resolved
