@@ -35,7 +35,7 @@ def faults(spec: JobSpec, teacher: Teacher | None, dataset: Dataset | None) -> l
         _standing(("dataset",), "dataset", spec.dataset, dataset),
     ]
     if data:
-        found.append(chain(_losses_for_task(spec, data), _few_classes(spec, data)))
+        found.append(chain(_losses_for_task(spec, data), _few_classes(spec, data), _too_many_rows(spec, data)))
         found.append(chain(_student_for_data(spec, data), _batches(spec, data)))
     if teacher_meta:
         found.append(_points(spec, teacher_meta))
@@ -87,6 +87,19 @@ def _few_classes(spec: JobSpec, data: DatasetMeta) -> Iterator[Fault]:
                 "Plain `kd` works with two"
             )
             yield Fault(("loss", index, "type"), "too_few_classes", message)
+
+
+def _too_many_rows(spec: JobSpec, data: DatasetMeta) -> Iterator[Fault]:
+    """Terms that remember every training row."""
+    rows = data.counts["train"]
+    for index, term in enumerate(spec.loss):
+        most = term.most_rows()
+        if most is not None and rows > most:
+            message = (
+                f"`{_type(term)}`, as it is set, has memory for {most} training rows; the data set has {rows}. Choose "
+                "a smaller `dim`, or a form without a bank"
+            )
+            yield Fault(("loss", index, "dim"), "bank_too_large", message)
 
 
 def _type(entry: object) -> str:

@@ -98,6 +98,13 @@ def test_a_loss_that_says_nothing_of_two_classes_is_refused() -> None:
         assert faults([KD, loss]) == []
 
 
+def test_a_loss_without_room_for_the_training_rows_is_refused() -> None:
+    large = {**IMAGES, "counts": {"train": 10**6, "val": 10, "test": 10}}
+    bank = {"type": "crd", "form": "bank", "dim": 512}
+    assert one([KD, bank], data=large) == ("bank_too_large", "loss/1/dim")
+    assert faults([KD, {**bank, "dim": 128}, {"type": "crd"}], data=large) == []
+
+
 def test_classes_in_another_order_are_refused() -> None:
     code, path, message = faults(teacher={**RESNET, "classes": ["cat", "fox", "dog"]})[0]
     assert (code, path) == ("classes_differ", "teacher")

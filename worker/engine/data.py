@@ -46,6 +46,11 @@ class Split:
         """The labels of the whole split (n,), on the device."""
         return self._y.index_select(0, self._rows.to(self._device))
 
+    @property
+    def ids(self) -> Tensor:
+        """The ids of the whole split (n,), ascending: row numbers of the file."""
+        return self._rows
+
     def take(self, positions_B: Tensor) -> Rows:
         """The samples at these positions, on the device."""
         ids_B = self._rows.index_select(0, positions_B)
@@ -85,7 +90,7 @@ def load(path: Path, meta: DatasetMeta, device: torch.device) -> dict[str, Split
     _refuse_broken(x, y, split, meta)
     if x.ndim == 4:
         x = x.permute(0, 2, 3, 1).contiguous()
-    x = x.to(_home(x, device))
+    x = x.to(home(x, device))
     splits = {}
     for code, name in enumerate(SPLITS):
         rows = (split == code).nonzero().squeeze(1).to(x.device)
@@ -95,7 +100,7 @@ def load(path: Path, meta: DatasetMeta, device: torch.device) -> dict[str, Split
     return splits
 
 
-def _home(x: Tensor, device: torch.device) -> torch.device:
+def home(x: Tensor, device: torch.device) -> torch.device:
     """Where the rows live: on the device, or on the host where they would crowd it."""
     if device.type != "cuda":
         return device

@@ -6,7 +6,8 @@ the field: `/loss/1/taps/0/student`.
 
 import difflib
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from core.errors import Problem, UserConfig
 from models.spec.losses.term import LossTerm, TapPair
+from worker.engine.columns import PLAIN, Lens
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.task import Task
 from worker.engine.term import Term
@@ -33,13 +35,28 @@ class Needs:
 class Objective(nn.Module):
     """Label loss and terms, each by its weight. Its parameters are those of the terms."""
 
-    def __init__(self, task: Task, hard_weight: float, terms: list[tuple[float, Term]], names: list[str]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        hard_weight: float,
+        terms: list[tuple[float, Term]],
+        names: list[str],
+        lenses: Sequence[Lens] = (),
+    ) -> None:
         super().__init__()
         self._task, self._hard_weight = task, hard_weight
+        self._lenses = list(lenses) or [PLAIN] * len(terms)
         self._weights = [weight for weight, _ in terms]
         self._terms = nn.ModuleList(term for _, term in terms)
         #: What `forward` reports, in its order.
         self.names = ["loss", "hard", *names, task.running_name]
+
+    def prepare(self, ids_M: Tensor) -> None:
+        """Tell the terms the ids of all training samples, in ascending order, before anything is loaded or trained."""
+        for at, term in enumerate(self._terms):
+            assert isinstance(term, Term)
+            with _pointing_to(at):
+                term.prepare(ids_M)
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the values that `names` lists, without gradients and before their weights."""
@@ -50,19 +67,35 @@ class Objective(nn.Module):
         total = self._hard_weight * hard if self._hard_weight else torch.zeros_like(hard)
         if self._terms:
             assert teacher is not None, "terms compare with a teacher"
-            for weight, term in zip(self._weights, self._terms, strict=True):
-                values.append(term(student, teacher, batch))
+            seen = {lens: lens(student, teacher, batch) for lens in dict.fromkeys(self._lenses)}
+            for weight, term, lens in zip(self._weights, self._terms, self._lenses, strict=True):
+                values.append(term(*seen[lens]))
                 total = total + weight * values[-1] if weight else total
         running = self._task.running(student.logits.detach(), batch.y)
         return total, torch.stack([total, *values, running]).detach()
 
 
 def make_objective(
-    task: Task, hard_weight: float, specs: list[LossTerm], student: Outputs, teacher: Outputs, batch_size: int
+    task: Task,
+    hard_weight: float,
+    specs: list[LossTerm],
+    student: Outputs,
+    teacher: Outputs,
+    batch_size: int,
+    lenses: Sequence[Lens] = (),
 ) -> Objective:
-    """The objective, its terms shaped by the outputs of a dry batch; `specs` have their taps paired."""
-    terms = [(spec.weight, _make_term(spec, at, student, teacher, batch_size)) for at, spec in enumerate(specs)]
-    return Objective(task, hard_weight, terms, term_names(specs))
+    """The objective, its terms shaped by the outputs of a dry batch; `specs` have their taps paired.
+
+    `lenses` say what each term sees of a batch; left out: all of it.
+    """
+    lenses = list(lenses) or [PLAIN] * len(specs)
+    num, device = len(student.logits), student.logits.device
+    dry = Batch(torch.zeros(num, dtype=torch.int64, device=device), torch.arange(num, device=device))
+    terms = []
+    for at, (spec, lens) in enumerate(zip(specs, lenses, strict=True)):
+        s, t, _ = lens(student, teacher, dry)
+        terms.append((spec.weight, _make_term(spec, at, s, t, batch_size)))
+    return Objective(task, hard_weight, terms, term_names(specs), lenses)
 
 
 def hard_alone(task: Task) -> Objective:
@@ -74,7 +107,7 @@ def term_names(specs: list[LossTerm]) -> list[str]:
     """Their types, numbered from the second of a kind on: kd, hint, hint_2."""
     names: list[str] = []
     for spec in specs:
-        kind = _type(spec)
+        kind = type_of(spec)
         count = sum(name == kind or name.startswith(f"{kind}_") for name in names)
         names.append(f"{kind}_{count + 1}" if count else kind)
     return names
@@ -93,33 +126,40 @@ def taps_of(spec: LossTerm) -> list[TapPair]:
     return taps
 
 
-def refuse_unknown_taps(specs: list[LossTerm], side: str, known: Collection[str], stages: list[str]) -> None:
+def refuse_unknown_taps(spec: LossTerm, at: int, side: str, known: Collection[str], stages: list[str]) -> None:
     """UserConfig for the first tap that the network does not have; lists the stages, which one mostly wants."""
-    for at, spec in enumerate(specs):
-        if getattr(spec, "taps", "auto") == "auto":
-            continue
-        for number, pair in enumerate(taps_of(spec)):
-            name = getattr(pair, side)
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" (did you mean `{near[0]}`?)" if near else ""
-                raise UserConfig.at(
-                    f"/loss/{at}/taps/{number}/{side}",
-                    f"the {side} has no point `{name}`{hint}; its stages are {', '.join(stages[:_NAMED])}",
-                    code="unknown_tap",
-                )
+    if getattr(spec, "taps", "auto") == "auto":
+        return
+    for number, pair in enumerate(taps_of(spec)):
+        name = getattr(pair, side)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean `{near[0]}`?)" if near else ""
+            raise UserConfig.at(
+                f"/loss/{at}/taps/{number}/{side}",
+                f"the {side} has no point `{name}`{hint}; its stages are {', '.join(stages[:_NAMED])}",
+                code="unknown_tap",
+            )
 
 
 def _make_term(spec: LossTerm, at: int, student: Outputs, teacher: Outputs, batch_size: int) -> Term:
-    kind: type[Term] = getattr(importlib.import_module(f"worker.losses.{_type(spec)}"), type(spec).__name__)
-    if batch_size < kind.min_batch:
+    kind: type[Term] = getattr(importlib.import_module(f"worker.losses.{type_of(spec)}"), type(spec).__name__)
+    with _pointing_to(at):
+        term = _construct(kind, spec, student, teacher)
+    if batch_size < term.min_batch:
         raise UserConfig.at(
             "/train/batch_size",
-            f"{_type(spec)} compares samples of a batch and needs at least {kind.min_batch}, got {batch_size}",
+            f"{type_of(spec)} compares samples of a batch and needs at least {term.min_batch}, got {batch_size}",
             code="batch_too_small",
         )
+    return term
+
+
+@contextmanager
+def _pointing_to(at: int) -> Iterator[None]:
+    """A term points to its own fields; the job has a list of terms."""
     try:
-        return _construct(kind, spec, student, teacher)
+        yield
     except UserConfig as error:
         problems = [Problem(f"/loss/{at}{problem.pointer}", problem.message) for problem in error.errors]
         raise UserConfig(error.detail, code=error.code, errors=problems) from error
@@ -130,5 +170,6 @@ def _construct(kind: Any, spec: LossTerm, student: Outputs, teacher: Outputs) ->
     return term
 
 
-def _type(spec: LossTerm) -> str:
+def type_of(spec: LossTerm) -> str:
+    """Its name on the menu."""
     return str(spec.model_dump(include={"type"})["type"])

@@ -18,7 +18,7 @@ class Term(nn.Module):
     """One term of a job's loss. `forward` gives a scalar of at least float32, before the term's weight."""
 
     #: How many samples a batch must have for the term to say anything. A smaller batch is worth 0.
-    min_batch: ClassVar[int] = 1
+    min_batch: int = 1
     #: True where the term is a mean over samples, so that a batch and the same batch twice give the same value.
     per_sample: ClassVar[bool] = True
     #: True where a student that says what the teacher says gets no gradient; what it is worth is 0 or `minimum`.
@@ -27,6 +27,9 @@ class Term(nn.Module):
     true_gradient: ClassVar[bool] = True
     #: True where the gradient on outputs of size 1e4 is one that float16 can hold, up to 65504.
     fits_float16: ClassVar[bool] = True
+
+    def prepare(self, ids_M: Tensor) -> None:
+        """Told once, before the first batch, the ids of all training samples in ascending order."""
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The value of the term for one batch."""

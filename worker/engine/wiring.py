@@ -22,11 +22,11 @@ from worker.engine.outputs import Outputs
 from worker.engine.precision import Name, Precision, choose
 from worker.engine.seeds import derive
 from worker.engine.sources.dry import first_answer
-from worker.engine.sources.source import Source
-from worker.engine.sources.stored import StoredSource
+from worker.engine.sources.listen import heard_by, lenses, refuse
+from worker.engine.sources.open import open_source
+from worker.engine.sources.source import Place, Says, Source
 from worker.engine.taps import Tapped, modules_by_path, tap
 from worker.engine.task import Task, make_task
-from worker.engine.teacher import Teacher
 
 _DRY_ROWS = 4
 
@@ -40,7 +40,8 @@ class Parts:
     splits: dict[str, data.Split]
     task: Task
     view: View
-    teacher: Teacher
+    source: Source
+    teacher: Says
     #: The job's terms, their taps paired.
     terms: list[LossTerm]
     precision: Precision
@@ -76,7 +77,9 @@ class Parts:
         with evaluating(student.module):
             dry = student(self.view(self.dry_raw))
         batch_size = min(spec.train.batch_size, len(self.splits["train"]))
-        made = objective.make_objective(self.task, spec.hard, self.terms, dry, self.dry_teacher, batch_size)
+        seen = lenses(self.terms, self.source)
+        made = objective.make_objective(self.task, spec.hard, self.terms, dry, self.dry_teacher, batch_size, seen)
+        made.prepare(self.splits["train"].ids)
         return made.to(self.device)
 
 
@@ -93,22 +96,22 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     student = _start(order, device)
     wish, shape = precision or spec.train.precision, order.dataset.input_shape
     chosen = choose(wish, student.module, shape, spec.train.batch_size, device)
-    source = _source(order, workdir, device, task)
+    source = _source(Place(order, workdir, device, task))
     terms = _paired(list(spec.loss), student, view(rows.raw), source, rows)
-    objective.refuse_unknown_taps(terms, "student", modules_by_path(student.module).keys(), student.stages)
-    objective.refuse_unknown_taps(terms, "teacher", source.taps, source.stages)
-    _refuse_bare_embedding(terms, source)
+    for at, term in enumerate(terms):
+        objective.refuse_unknown_taps(term, at, "student", modules_by_path(student.module).keys(), student.stages)
+    refuse(terms, source, order.dataset)
     _refuse_batches_of_one(order, student.module, view(rows.raw))
-    teacher = source.teacher(objective.needs(terms, "teacher"), rows)
-    dry_teacher = first_answer(teacher, rows)
-    return Parts(order, device, splits, task, view, teacher, terms, chosen, student, rows.raw, dry_teacher)
+    teacher = source.teacher(terms, rows)
+    dry_teacher = first_answer(teacher, rows, source.name)
+    return Parts(order, device, splits, task, view, source, teacher, terms, chosen, student, rows.raw, dry_teacher)
 
 
-def _source(order: WorkOrder, workdir: Path, device: torch.device, task: Task) -> Source:
+def _source(place: Place) -> Source:
     """The job's teacher as its spec says."""
-    spec = order.spec.teacher
-    assert spec.type == "stored", "other teachers are not wired yet"
-    return StoredSource(order.teachers[spec.id], order, workdir, device, task)
+    spec = place.order.spec.teacher
+    assert spec.type in {"stored", "outputs", "ensemble"}, "other teachers are not wired yet"
+    return open_source(spec, "/teacher", place)
 
 
 def _start(order: WorkOrder, device: torch.device) -> Network:
@@ -127,34 +130,25 @@ def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: Source, 
     with evaluating(student.module):
         features = ours(x).features
     ours.close()
-    theirs = source.stage_shapes(rows)
-    pairs = pairing.pair({name: features[name].shape[1:] for name in student.stages}, theirs)
-    for at, term in enumerate(terms):
-        if _auto(term) and not pairs:
-            raise UserConfig.at(
-                f"/loss/{at}/taps",
-                f"no stage of the student ({', '.join(student.stages) or 'it has none'}) matches one of the teacher "
-                f"({', '.join(theirs) or 'it has none'}): name the taps, or take a loss that needs none",
-                code="no_pair",
-            )
-    return [term.model_copy(update={"taps": pairs}) if _auto(term) else term for term in terms]
+    shapes = {name: features[name].shape[1:] for name in student.stages}
+    return [_pair(term, at, shapes, source, rows) if _auto(term) else term for at, term in enumerate(terms)]
+
+
+def _pair(term: LossTerm, at: int, ours: dict[str, pairing.Shape], source: Source, rows: data.Rows) -> LossTerm:
+    theirs = heard_by(term, at, source).stage_shapes(rows)
+    pairs = pairing.pair(ours, theirs)
+    if not pairs:
+        raise UserConfig.at(
+            f"/loss/{at}/taps",
+            f"no stage of the student ({', '.join(ours) or 'it has none'}) matches one of the teacher "
+            f"({', '.join(theirs) or 'it has none'}): name the taps, or take a loss that needs none",
+            code="no_pair",
+        )
+    return term.model_copy(update={"taps": pairs})
 
 
 def _auto(term: LossTerm) -> bool:
     return bool(getattr(term, "taps", None) == "auto")
-
-
-def _refuse_bare_embedding(terms: list[LossTerm], source: Source) -> None:
-    if source.has_embedding:
-        return
-    for at, term in enumerate(terms):
-        if term.needs_embedding:
-            raise UserConfig.at(
-                f"/loss/{at}/type",
-                "this loss compares embeddings, and the teacher's graph does not show what feeds its last linear "
-                "layer: take a loss that compares outputs or taps",
-                code="teacher_without_embedding",
-            )
 
 
 def _refuse_batches_of_one(order: WorkOrder, student: nn.Module, x: Tensor) -> None:

@@ -168,4 +168,32 @@ class Hidden(LossTerm):
     needs_taps = True
 
 
-FeatureLoss = Hint | VID | AB | OFD | CWD | MGD | PKD | SRD | Hidden
+class ReviewKD(LossTerm):
+    """Knowledge review: each stage of the student, with all deeper ones fused into it, against the teacher's stage."""
+
+    type: Literal["reviewkd"] = "reviewkd"
+    taps: Taps = "auto"
+    width: Annotated[
+        int, Field(ge=1, le=4096, description="Channels in which stages are fused; fewer where the last stage has so.")
+    ] = 512
+    ramp: Annotated[
+        float, Field(ge=0, le=1, description="Share of the run over which the term rises from 0 to its weight.")
+    ] = 0.08
+    weight: Weight = 4.0
+
+    formula = (
+        "r * mean over taps of HCL(O(y), F_t), from the last tap to the first x = A(F_s), y = a * x + (1st: y = x) "
+        "b * (the y of the tap before, enlarged), (a, b) = sigmoid(W [x, y]); A, W 1x1 and O 3x3 convolutions; HCL = "
+        "mean square of the difference at full size and averaged down to 4, 2 and 1 places a side, weighted 1, 1/2, "
+        "1/4, 1/8 over their sum; r = min(1, progress / ramp)"
+    )
+    paper = (
+        "Chen et al. 2021, arXiv:2104.09044, section 3, without its batch norms; the ramp is the 20 of 240 epochs of "
+        "its code. The paper sums over stages: 4 here is its weight of 1 with four. Its pairs take 0.6 to 8"
+    )
+    use_when = "Convolutional networks of several stages; the teacher's early stages teach the student's deep ones."
+    tasks = EVERY_TASK
+    needs_taps = True
+
+
+FeatureLoss = Hint | VID | AB | OFD | CWD | MGD | PKD | SRD | Hidden | ReviewKD

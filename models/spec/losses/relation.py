@@ -7,6 +7,9 @@ from pydantic import Field
 from models.spec.base import Weight
 from models.spec.losses.term import EVERY_TASK, LossTerm, Taps
 
+#: What the banks of a term may take of the device's memory, and of every checkpoint.
+BANK_BYTES = 2 * 2**30
+
 
 class Similarity(LossTerm):
     """Mean squared difference of the pairwise cosine similarities of a batch."""
@@ -123,4 +126,45 @@ class Ranking(LossTerm):
     same_outputs = True
 
 
-RelationLoss = Similarity | Distance | RKD | SP | PKT | CC | Ranking
+class CRD(LossTerm):
+    """Contrastive representation distillation: tell a sample's own embedding of the teacher from those of others."""
+
+    type: Literal["crd"] = "crd"
+    form: Annotated[
+        Literal["batch", "bank"],
+        Field(
+            description="Where the other samples come from. `batch`: the rest of the batch (InfoNCE). `bank`: two "
+            "memories that hold an embedding of every training row (NCE, as in the paper), for small batches."
+        ),
+    ] = "batch"
+    dim: Annotated[int, Field(ge=2, le=4096, description="Width of the space in which both are compared.")] = 128
+    tau: Annotated[float, Field(ge=0.01, le=10, description="Cosines are divided by it.")] = 0.07
+    negatives: Annotated[
+        int, Field(ge=1, le=65_536, description="Form bank: rows drawn for each step, for all of its samples.")
+    ] = 16_384
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="Form bank: how much of a row's old embedding stays when it is seen.")
+    ] = 0.5
+    weight: Weight = 0.8
+
+    formula = (
+        "batch: mean_i( log mean_j exp(c^ij / tau) - c^ii / tau ), and the same over columns, their mean; bank, for "
+        "the student against the teacher's bank and the teacher against the student's: mean_i( -log h(c^i) - sum_{k=1}^K "
+        "log(1 - h(c^ik)) ), h(c) = exp(c / tau) / (exp(c / tau) + Z K / n), Z / n the mean of exp(c / tau) over the "
+        "first batch; c = cos(W_s e_s, W_t e_t), both W learned, n training rows"
+    )
+    paper = (
+        "Tian et al. 2020, arXiv:1910.10699, equations 10 and 19 (bank), dim, tau, K, momentum and weight those of the "
+        "paper; a step's samples share its K rows. batch: van den Oord et al. 2018, InfoNCE, arXiv:1807.03748, "
+        "equation 4, less log B, so that the value does not grow with the batch; it may be negative"
+    )
+    use_when = "Networks of unlike make, for representations that will be used again. batch wants 64 samples or more."
+    tasks = EVERY_TASK
+    needs_embedding = True
+
+    def most_rows(self) -> int | None:
+        """As many as fit two banks of float32 into `BANK_BYTES`."""
+        return BANK_BYTES // (2 * 4 * self.dim) if self.form == "bank" else None
+
+
+RelationLoss = Similarity | Distance | RKD | SP | PKT | CC | CRD | Ranking

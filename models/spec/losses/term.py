@@ -59,6 +59,10 @@ class LossTerm(Documented):
         """With how many classes this term, as it is set, begins to say something."""
         return 1
 
+    def most_rows(self) -> int | None:
+        """How many training rows this term, as it is set, has memory for; None where it remembers none."""
+        return None
+
 
 def temperature(default: float) -> Any:
     """The field `T`, which may be spelled `temperature`."""

@@ -125,11 +125,19 @@ def test_taps_that_cannot_be_compared_point_to_their_field() -> None:
     assert caught.value.errors[0].pointer == "/loss/1/taps/0"
 
 
-@pytest.mark.parametrize(("kind", "size"), [("similarity", 1), ("distance", 2)])
+@pytest.mark.parametrize(("kind", "size"), [("similarity", 1), ("distance", 2), ("crd", 1)])
 def test_a_batch_that_is_too_small_for_a_term_is_refused(kind: str, size: int) -> None:
     with pytest.raises(UserConfig, match="at least") as caught:
         make_objective(task(), 1.0, losses({"type": kind}), outputs(0), outputs(1), size)
     assert caught.value.errors[0].pointer == "/train/batch_size"
+
+
+def test_a_term_that_has_no_room_for_the_training_rows_points_to_its_field() -> None:
+    specs = losses({"type": "kd"}, {"type": "crd", "form": "bank", "dim": 4096})
+    objective = make_objective(task(), 1.0, specs, outputs(0), outputs(1), 6)
+    with pytest.raises(UserConfig) as caught:
+        objective.prepare(torch.arange(100_000))
+    assert caught.value.errors[0].pointer == "/loss/1/dim"
 
 
 def test_no_pair_of_stages_is_an_error_that_says_so(tmp_path: Path, digits: Data, image_teacher: Taught) -> None:

@@ -28,7 +28,7 @@ class StopAt(Stop):
         super().check()
 
 
-#: Everything that has a state: momenta, projectors, averages, dropout, batch statistics, kept sums, augmentation.
+#: All that has a state: momenta, projectors, banks, averages, dropout, batch statistics, kept sums, augmentation.
 RICH: dict[str, Any] = {
     "student": {
         "type": "layers",
@@ -44,7 +44,7 @@ RICH: dict[str, Any] = {
             {"type": "dropout", "p": 0.2},
         ],
     },
-    "loss": [{"type": "kd"}, {"type": "hint"}, {"type": "similarity"}],
+    "loss": [{"type": "kd"}, {"type": "hint"}, {"type": "similarity"}, {"type": "crd", "form": "bank", "dim": 8}],
     "train": {
         "epochs": 3,
         "batch_size": 50,

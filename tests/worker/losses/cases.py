@@ -30,9 +30,13 @@ _SHAPES = {
     "later": ((4, 2, 2), (4, 2, 2)),
     "tokens": ((3, 4), (3, 5)),
     "sequence": ((2, 3), (2, 3)),
+    "oblong": ((2, 5, 3), (3, 5, 3)),
     "narrow": ((3, 2, 2), (2, 2, 2)),
     "qkv": ((3, 24), (3, 48)),
 }
+
+#: Ids of samples are below this.
+NUM_IDS = 13
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def make_case(spec: Any, *, B: int = 6, C: int = 5, seed: int = 0, weighted: boo
     if weighted and B > 2:
         weight[1] = 0.0
     y = teacher.logits[:, 0] + 3 * rng.normal(size=B) if regression else rng.integers(num_s, size=B)
-    return Case(spec, student, teacher, weight, y, ids=7 * np.arange(B) % 13)
+    return Case(spec, student, teacher, weight, y, ids=7 * np.arange(B) % NUM_IDS)
 
 
 def outputs(side: Side, dtype: torch.dtype = torch.float64, *, grad: bool = False) -> Outputs:
@@ -118,11 +122,22 @@ def batch_of(case: Case, dtype: torch.dtype = torch.float64) -> Batch:
 
 
 def make_loss(case: Case, dtype: torch.dtype = torch.float64) -> Term:
-    """The loss of the case's spec, its parameters and buffers drawn from a seed and written into the case."""
+    """The loss of the case's spec, its parameters and buffers drawn from a seed and written into the case.
+
+    One that remembers batches has seen one, and is held still from there on.
+    """
     torch.manual_seed(3)
     module = importlib.import_module(f"worker.losses.{case.spec.type}")
-    loss = getattr(module, type(case.spec).__name__)(case.spec, outputs(case.student), outputs(case.teacher)).to(dtype)
+    loss = getattr(module, type(case.spec).__name__)(case.spec, outputs(case.student), outputs(case.teacher))
     assert isinstance(loss, Term)
+    loss.prepare(torch.arange(NUM_IDS))
+    loss.to(dtype)
+    if any(True for _ in loss.buffers()):
+        before = make_case(case.spec, seed=11)
+        before.student = before.teacher if case.student is case.teacher else before.student
+        with torch.no_grad():
+            loss(outputs(before.student, dtype), outputs(before.teacher, dtype), batch_of(before, dtype))
+    loss.eval()
     case.parameters = {name: p.detach().double().numpy() for name, p in loss.state_dict().items()}
     return loss
 
