@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular chaos bench-overhead clean moved
+.PHONY: help demo up test check accept accept-tabular table chaos bench-overhead clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,10 @@ accept: $(INSTALLED) ## Prove the main job on Fashion-MNIST with real processes 
 
 accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
 	@$(PY) -m scripts.accept_tabular
+
+table: $(INSTALLED) ## Compare every loss of the menu (an hour on two cores; goes on if stopped), e.g. SMALL=1
+	@$(PY) -m scripts.table $(if $(SMALL),--small) $(if $(DATA),--data "$(DATA)") \
+		$(if $(WRITE),--write "$(WRITE)",$(if $(SMALL),,--write docs/results.md))
 
 chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEED=1 (about 8 s a trial)
 	@$(PY) -m scripts.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write $(WRITE))
