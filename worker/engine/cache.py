@@ -6,14 +6,14 @@ Shapes: n rows of the training split.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from worker.engine.data import Split
 from worker.engine.outputs import Outputs
-from worker.engine.teacher import Teacher
+from worker.engine.sources.source import Says
 
 #: Kept outputs may take so many bytes. A fixed figure, so that a job decides alike wherever it is resumed.
 MAX_BYTES = 2 * 2**30
@@ -21,7 +21,8 @@ MAX_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Kept:
-    """The outputs for all samples of a split, by position: logits (n, C), embedding (n, D), features (n, ...)."""
+    """The outputs for all samples of a split, by position: logits (n, C), embedding (n, D), features (n, ...),
+    weight (n,), and the same for each member of an ensemble."""
 
     outputs: Outputs
 
@@ -32,11 +33,10 @@ class Kept:
 
 def fits(sample: Outputs, num_rows: int) -> bool:
     """Whether the outputs of so many rows may be kept, judged by those of a few."""
-    tensors = [sample.logits, *sample.features.values(), *([] if sample.embedding is None else [sample.embedding])]
-    return sum(x[0].numel() * 4 for x in tensors) * num_rows <= MAX_BYTES
+    return sum(x[0].numel() * 4 for x in _tensors(sample)) * num_rows <= MAX_BYTES
 
 
-def keep(teacher: Teacher, split: Split, batch_size: int, device: torch.device, check: Callable[[], None]) -> Kept:
+def keep(teacher: Says, split: Split, batch_size: int, device: torch.device, check: Callable[[], None]) -> Kept:
     """Runs the teacher over the split; `check` may raise between batches."""
     kept: Outputs | None = None
     for positions_B in split.in_order(batch_size):
@@ -48,12 +48,20 @@ def keep(teacher: Teacher, split: Split, batch_size: int, device: torch.device, 
             into[start : start + len(new)] = new
         check()
     assert kept is not None, "there are training rows"
-    return Kept(kept)
+    return Kept(_without_ones(kept))
+
+
+def _without_ones(outputs: Outputs) -> Outputs:
+    """Weights that are all 1 say nothing, and a loss without weights is the cheaper one."""
+    weight = None if outputs.weight is None or bool((outputs.weight == 1).all()) else outputs.weight
+    members = {name: _without_ones(member) for name, member in outputs.members.items()}
+    return replace(outputs, weight=weight, members=members)
 
 
 def _tensors(outputs: Outputs) -> list[Tensor]:
-    embedding = [] if outputs.embedding is None else [outputs.embedding]
-    return [outputs.logits, *outputs.features.values(), *embedding]
+    optional = [x for x in (outputs.embedding, outputs.weight) if x is not None]
+    members = [x for member in outputs.members.values() for x in _tensors(member)]
+    return [outputs.logits, *outputs.features.values(), *optional, *members]
 
 
 def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
@@ -61,4 +69,6 @@ def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
         change(outputs.logits),
         {name: change(x) for name, x in outputs.features.items()},
         None if outputs.embedding is None else change(outputs.embedding),
+        None if outputs.weight is None else change(outputs.weight),
+        {name: _each(member, change) for name, member in outputs.members.items()},
     )

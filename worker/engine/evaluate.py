@@ -9,7 +9,7 @@ from worker.engine.data import Split
 from worker.engine.networks import evaluating
 from worker.engine.normalise import View
 from worker.engine.precision import Precision
-from worker.engine.teacher import Teacher
+from worker.engine.sources.source import Says
 
 Check = Callable[[], None]
 
@@ -43,7 +43,7 @@ def predict(
     return torch.cat(parts)
 
 
-def ask(teacher: Teacher, split: Split, batch_size: int, check: Check) -> Tensor:
+def ask(teacher: Says, split: Split, batch_size: int, check: Check) -> Tensor:
     """The teacher's logits (n, C) of a split, in float32 arithmetic."""
     parts = []
     for positions_B in split.in_order(batch_rows(batch_size)):

@@ -9,7 +9,7 @@ from worker.engine.cache import Kept
 from worker.engine.data import Split
 from worker.engine.normalise import View
 from worker.engine.outputs import Batch, Outputs
-from worker.engine.teacher import Teacher
+from worker.engine.sources.source import Says
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Feed:
     split: Split
     view: View
     augmentation: Augmentation | None
-    says: Teacher | Kept | None
+    says: Says | Kept | None
 
     def __call__(self, positions_B: Tensor, epoch: int, progress: float) -> tuple[Tensor, Batch, Outputs | None]:
         """The batch of these positions, as this epoch shows it."""
@@ -27,9 +27,8 @@ class Feed:
         if self.augmentation is not None:
             rows = replace(rows, raw=self.augmentation(rows.raw, rows.ids, epoch))
         teacher: Outputs | None = None
-        match self.says:
-            case Teacher():
-                teacher = self.says(rows)
-            case Kept():
-                teacher = self.says.take(positions_B.to(rows.y.device))
+        if isinstance(self.says, Kept):
+            teacher = self.says.take(positions_B.to(rows.y.device))
+        elif self.says is not None:
+            teacher = self.says(rows)
         return self.view(rows.raw), Batch(rows.y, rows.ids, progress=progress), teacher

@@ -3,7 +3,7 @@
 Shapes: N is images, rows, tokens, pixels ...; C classes (or values of a regression); D features of the embedding.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,19 +15,24 @@ class Outputs:
 
     logits (N, C): before any softmax; predicted values (N, 1) in a regression. features: taps by module path, as the
     network gave them. embedding (N, D): what goes into the last linear layer; None where the network does not say.
+    weight (N,): float32, 0 for samples that a teacher says nothing of; None for all ones. members: what single teachers
+    of an ensemble said, by id; its logits are the combination.
     """
 
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
     embedding: Tensor | None = None
+    weight: Tensor | None = None
+    members: dict[str, "Outputs"] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Batch:
     """What a loss may know beside outputs.
 
-    y (N,): int64 class index or float32 standardised value. ids (N,): int64 stable sample ids. weight (N,): float32
-    sample weights, None for all ones. progress: share of the run that is done, 0 to 1, for ramps and warm-ups.
+    y (N,): int64 class index or float32 standardised value; -1 or NaN where there is no label. ids (N,): int64 stable
+    sample ids. weight (N,): float32 sample weights, None for all ones. progress: share of the run that is done, 0 to 1,
+    for ramps and warm-ups.
     """
 
     y: Tensor
@@ -41,6 +46,10 @@ class Batch:
             return value_N.mean()
         weight_N = self.weight.to(value_N.dtype)
         return (value_N * weight_N).sum() / _divisor(weight_N.sum())
+
+    def weighted(self, weight_N: Tensor) -> "Batch":
+        """The same batch with each sample's weight multiplied by another."""
+        return replace(self, weight=weight_N if self.weight is None else self.weight * weight_N)
 
     def shares(self, like: Tensor) -> Tensor:
         """Each sample's share of the batch (N,), adding up to 1; all 0 where all weights are 0. dtype of `like`."""
@@ -65,6 +74,11 @@ class Batch:
             weight_N = self.weight.to(value_NN.dtype)
             weight_NN = weight_NN * weight_N[:, None] * weight_N[None, :]
         return (value_NN * weight_NN).sum() / _divisor(weight_NN.sum())
+
+
+def has_label(y_N: Tensor) -> Tensor:
+    """Which samples have a label (N,)."""
+    return ~y_N.isnan() if y_N.is_floating_point() else y_N >= 0
 
 
 def full(x: Tensor) -> Tensor:

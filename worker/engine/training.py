@@ -15,10 +15,10 @@ from worker.engine.feed import Feed
 from worker.engine.loop import Plan, Run
 from worker.engine.objective import hard_alone
 from worker.engine.seeds import derive
+from worker.engine.sources.source import Says
 from worker.engine.stop import Stopped
 from worker.engine.taps import Tapped
 from worker.engine.task import Metrics
-from worker.engine.teacher import Teacher
 from worker.engine.wiring import Parts
 
 #: Epochs that a task may look at for a known fault.
@@ -71,7 +71,7 @@ def _make_run(parts: Parts, name: str) -> Run:
     return Run(name, plan, net, objective, feed, parts.task, parts.precision)
 
 
-def _says(attempt: Attempt, parts: Parts) -> Teacher | cache.Kept:
+def _says(attempt: Attempt, parts: Parts) -> Says | cache.Kept:
     """The teacher, or its outputs for all training samples where each would be asked for more than once."""
     split, spec = parts.splits["train"], parts.order.spec.train
     if parts.task.augmentation() or spec.epochs == 1 or not cache.fits(parts.dry_teacher, len(split)):

@@ -134,7 +134,7 @@ def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: Source, 
     return [_pair(term, at, shapes, source, rows) if _auto(term) else term for at, term in enumerate(terms)]
 
 
-def _pair(term: LossTerm, at: int, ours: dict[str, pairing.Shape], source: Source, rows: data.Rows) -> LossTerm:
+def _pair(term: LossTerm, at: int, ours: Mapping[str, pairing.Shape], source: Source, rows: data.Rows) -> LossTerm:
     theirs = heard_by(term, at, source).stage_shapes(rows)
     pairs = pairing.pair(ours, theirs)
     if not pairs:

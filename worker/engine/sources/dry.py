@@ -4,10 +4,10 @@ from core.errors import UserInput
 from worker.engine.data import Rows
 from worker.engine.failures import is_out_of_memory
 from worker.engine.outputs import Outputs
-from worker.engine.teacher import Teacher
+from worker.engine.sources.source import Says
 
 
-def first_answer(teacher: Teacher, rows: Rows) -> Outputs:
+def first_answer(teacher: Says, rows: Rows, name: str = "the teacher") -> Outputs:
     """What the teacher says of the rows. Raises UserInput that says why it cannot."""
     try:
         outputs = teacher(rows)
@@ -15,9 +15,9 @@ def first_answer(teacher: Teacher, rows: Rows) -> Outputs:
         if is_out_of_memory(error):
             raise
         raise UserInput(
-            f"the teacher cannot take this data, which is of shape {list(rows.raw.shape[1:])}: {error}",
+            f"{name} cannot take this data, which is of shape {list(rows.raw.shape[1:])}: {error}",
             code="teacher_does_not_fit",
         ) from error
     if not bool(outputs.logits.isfinite().all()):
-        raise UserInput("the teacher's outputs are not finite on this data", code="teacher_not_finite")
+        raise UserInput(f"the outputs of {name} are not finite on this data", code="teacher_not_finite")
     return outputs

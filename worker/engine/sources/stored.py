@@ -1,44 +1,58 @@
 """A teacher that was handed in: a network of the menu with its weights, or an ONNX graph."""
 
-from pathlib import Path
-
-import torch
+from collections.abc import Mapping, Sequence
 
 from models import pairing
-from models.work import StagedTeacher, WorkOrder
+from models.canonical import TeacherMeta
+from models.spec.losses.term import LossTerm
+from models.spec.teaching import StoredTeacher
 from worker.engine.data import Rows
 from worker.engine.normalise import teacher_shape
-from worker.engine.objective import Needs
+from worker.engine.objective import Needs, needs
 from worker.engine.precision import Precision, choose
+from worker.engine.sources.classes import columns_of
 from worker.engine.sources.dry import first_answer
+from worker.engine.sources.source import Place, Single
 from worker.engine.taps import modules_by_path, tap
-from worker.engine.task import Task
 from worker.engine.teacher import Call, Teacher, TorchTeacher, load_network
 
 
 class StoredSource:
     """The teacher's file, opened as often as it takes to know what to read from it."""
 
-    def __init__(
-        self, staged: StagedTeacher, order: WorkOrder, workdir: Path, device: torch.device, task: Task
-    ) -> None:
-        self._order, self._meta, self._device = order, staged.meta, device
-        self._view = task.teacher_view(staged.meta, device)
-        file = workdir / staged.file
+    def __init__(self, spec: StoredTeacher, pointer: str, place: Place) -> None:
+        staged = place.order.teachers[spec.id]
+        self._place, self._meta, self._id = place, staged.meta, spec.id
+        self._view = place.task.teacher_view(staged.meta, place.device)
+        file = place.workdir / staged.file
         self._graph = file if staged.meta.architecture.type == "onnx" else None
-        self._network = None if self._graph else load_network(file, staged.meta, order.dataset, device)
+        self._network = None if self._graph else load_network(file, staged.meta, place.order.dataset, place.device)
         self.stages = self._network.stages if self._network else [point.name for point in staged.meta.taps]
         self.taps = set(modules_by_path(self._network.module)) if self._network else set(self.stages)
         self.has_embedding = self._network is not None or staged.meta.graph_embedding is not None
+        self.record: TeacherMeta | None = staged.meta
+        self.num_outputs = staged.meta.num_outputs
+        self.pointer, self.name = pointer, _called(spec.id, place)
+        self.columns = columns_of(
+            spec.classes, staged.meta.classes, self.num_outputs, place.order.dataset, place.device, pointer
+        )
+
+    @property
+    def members(self) -> Mapping[str, Single]:
+        """Itself."""
+        return {self._id: self}
 
     def stage_shapes(self, rows: Rows) -> dict[str, pairing.Shape]:
         """The shapes of its stages for this data, without the batch."""
-        features = first_answer(self.teacher(Needs(self.stages, embedding=False), rows), rows).features
+        features = first_answer(self._teacher(Needs(self.stages, embedding=False), rows), rows, self.name).features
         shapes: dict[str, pairing.Shape] = {name: features[name].shape[1:] for name in self.stages}
         return shapes if self._network else pairing.last_of_each_shape(shapes)
 
-    def teacher(self, wanted: Needs, rows: Rows) -> Teacher:
-        """The teacher, giving what is wanted."""
+    def teacher(self, terms: Sequence[LossTerm], rows: Rows) -> Teacher:
+        """The teacher, giving what the terms read."""
+        return self._teacher(needs(list(terms), "teacher"), rows)
+
+    def _teacher(self, wanted: Needs, rows: Rows) -> Teacher:
         return Teacher(self._call(wanted, rows), self._view, self._precision(), embedding=wanted.embedding)
 
     def _call(self, wanted: Needs, rows: Rows) -> Call:
@@ -46,14 +60,20 @@ class StoredSource:
             from worker.engine.onnx_teacher import OnnxTeacher
 
             assert self._graph is not None
-            return OnnxTeacher(self._graph, self._meta, wanted.taps, self._order.threads)
+            return OnnxTeacher(self._graph, self._meta, wanted.taps, self._place.order.threads)
         tapped = tap(self._network, wanted, self._view(rows.raw))
         return TorchTeacher(tapped, self._meta)
 
     def _precision(self) -> Precision:
+        device, order = self._place.device, self._place.order
         if self._network is None:
-            return Precision("float32", self._device.type, channels_last=False)
-        spec, shape = self._order.spec.train, teacher_shape(self._meta, self._order.dataset)
-        precision = choose(spec.precision, self._network.module, shape, spec.batch_size, self._device)
+            return Precision("float32", device.type, channels_last=False)
+        spec, shape = order.spec.train, teacher_shape(self._meta, order.dataset)
+        precision = choose(spec.precision, self._network.module, shape, spec.batch_size, device)
         precision.lay_out(self._network.module)
         return precision
+
+
+def _called(id_: str, place: Place) -> str:
+    """How messages call it: by its id where there are others."""
+    return "the teacher" if len(place.order.teachers) + len(place.order.outputs) == 1 else f"the teacher {id_}"
