@@ -1,8 +1,15 @@
 """Two features made comparable: the same places, and by a learned projector the same width.
 
 Maps are (N, C, H, W), sequences (N, L, D), vectors (N, D). The larger of two maps is averaged down to the smaller; a
-map that meets a vector is averaged over all of its places. What cannot be compared is refused with a pointer to the
-pair of taps.
+map that meets a vector is averaged over all of its places. Two sequences of one length are compared token by token.
+
+A sequence that meets a map, or a sequence of another length, becomes a map itself: its tokens are the places row by
+row, in the proportions of the map that it meets (of a square beside a sequence), and up to eight tokens that are left
+over, which transformers put first (of the class, of distillation, registers), are left out. models.pairing.grid is the
+rule. From there on it is a map like others, its channels the width of the tokens. Every loss that takes two maps takes
+such a pair too; `hidden`, which is about tokens, takes the places of the map for tokens.
+
+What cannot be compared is refused with a pointer to the pair of taps.
 """
 
 from collections.abc import Sequence
@@ -11,8 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserConfig
+from models.pairing import as_maps
 from models.spec.losses.term import TapPair
 from worker.engine.outputs import Outputs, full
+
+_MAPS = "two maps (tokens may stand for one)"
 
 
 def paired(taps: Sequence[TapPair] | str) -> list[TapPair]:
@@ -28,6 +38,10 @@ def read(pair: TapPair, student: Outputs, teacher: Outputs) -> tuple[Tensor, Ten
 
 def alike(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The two with the same places, so that only their widths differ."""
+    if s.ndim == t.ndim == 3 and s.shape[1] == t.shape[1]:
+        return s, t
+    if sizes := _as_maps(s, t):
+        s, t = _map(s, sizes[0]), _map(t, sizes[1])
     if s.ndim != t.ndim:
         return vector(s), vector(t)
     if s.ndim != 4 or s.shape[2:] == t.shape[2:]:
@@ -39,6 +53,11 @@ def alike(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 def vector(x: Tensor) -> Tensor:
     """A map's mean over its places; anything else as it is."""
     return x.mean((2, 3)) if x.ndim == 4 else x
+
+
+def tokens(x: Tensor) -> Tensor:
+    """A map (N, C, H, W) as a sequence (N, places, C); anything else as it is."""
+    return x.flatten(2).transpose(1, 2) if x.ndim == 4 else x
 
 
 def places(x: Tensor) -> Tensor:
@@ -66,25 +85,24 @@ def refuse_unlike(type_: str, pairs: Sequence[TapPair], student: Outputs, teache
     """UserConfig for the first pair that `alike` cannot make comparable."""
     for at, pair in enumerate(pairs):
         s, t = student.features[pair.student], teacher.features[pair.teacher]
-        ranks = {s.ndim, t.ndim}
-        if not (ranks <= {2, 4} or _one_length(s, t)):
-            refuse(type_, at, s, t, "choose two maps, two vectors, a map and a vector, or two sequences of one length")
+        if not ({s.ndim, t.ndim} <= {2, 4} or _one_length(s, t) or _as_maps(s, t)):
+            refuse(type_, at, s, t, f"choose two vectors, a map and a vector, {_MAPS} or two sequences of one length")
 
 
 def refuse_vectors(type_: str, pairs: Sequence[TapPair], student: Outputs, teacher: Outputs) -> None:
     """UserConfig for the first pair that is not of two maps or of two sequences of one length."""
     for at, pair in enumerate(pairs):
         s, t = student.features[pair.student], teacher.features[pair.teacher]
-        if not (s.ndim == t.ndim == 4 or _one_length(s, t)):
-            refuse(type_, at, s, t, "choose two maps, or two sequences of one length")
+        if not (s.ndim == t.ndim == 4 or _one_length(s, t) or _as_maps(s, t)):
+            refuse(type_, at, s, t, f"choose {_MAPS} or two sequences of one length")
 
 
 def refuse_all_but_maps(type_: str, pairs: Sequence[TapPair], student: Outputs, teacher: Outputs) -> None:
-    """UserConfig for the first pair that is not of two maps."""
+    """UserConfig for the first pair that is not of two maps, or of tokens that make one."""
     for at, pair in enumerate(pairs):
         s, t = student.features[pair.student], teacher.features[pair.teacher]
-        if not s.ndim == t.ndim == 4:
-            refuse(type_, at, s, t, "choose two maps")
+        if not (s.ndim == t.ndim == 4 or (not _one_length(s, t) and _as_maps(s, t))):
+            refuse(type_, at, s, t, f"choose {_MAPS}")
 
 
 def refuse(type_: str, at: int, s: Tensor, t: Tensor, remedy: str) -> None:
@@ -100,6 +118,19 @@ def _projector(s: Tensor, t: Tensor) -> nn.Module:
     if s.ndim == 4:
         return nn.Conv2d(s.shape[1], t.shape[1], kernel_size=1)
     return nn.Linear(s.shape[-1], t.shape[-1])
+
+
+def _as_maps(s: Tensor, t: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Their sizes as maps, where one of them is a sequence at least and both can be one."""
+    return as_maps(s.shape[1:], t.shape[1:]) if 3 in {s.ndim, t.ndim} else None
+
+
+def _map(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, D, H, W) of the last tokens; a map as it is."""
+    if x.ndim == 4:
+        return x
+    places_NLD = x[:, x.shape[1] - size[0] * size[1] :]
+    return places_NLD.transpose(1, 2).unflatten(2, size)
 
 
 def _one_length(s: Tensor, t: Tensor) -> bool:

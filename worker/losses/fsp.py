@@ -30,7 +30,7 @@ class FSP(Term):
             )
         align.refuse_all_but_maps("fsp", self.pairs, student, teacher)
         for at, pair in enumerate(self.pairs):
-            s, t = student.features[pair.student], teacher.features[pair.teacher]
+            s, t = align.read(pair, student, teacher)
             if s.shape[1] != t.shape[1]:
                 align.refuse("fsp", at, s, t, "it needs as many channels on both sides; icc does not")
 

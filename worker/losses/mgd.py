@@ -30,7 +30,7 @@ class MGD(Term):
         self.masked, self.pairs = spec.masked, align.paired(spec.taps)
         align.refuse_all_but_maps("mgd", self.pairs, student, teacher)
         self.projectors = align.connectors(self.pairs, student, teacher)
-        widths = [teacher.features[pair.teacher].shape[1] for pair in self.pairs]
+        widths = [align.width(align.read(pair, student, teacher)[1]) for pair in self.pairs]
         self.generators = nn.ModuleList(_generator(width) for width in widths)
         # Drawn once, from what the job seeds its projectors with, and kept in checkpoints.
         self.register_buffer("salt", torch.randint(_SALTS, ()))

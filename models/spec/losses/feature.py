@@ -163,7 +163,7 @@ class Hidden(LossTerm):
         "mse: Jiao et al. 2020, TinyBERT, arXiv:1909.10351, equation 8. cosine: Sanh et al. 2019, DistilBERT, "
         "arXiv:1910.01108; twice that is the squared distance of unit vectors of Sun et al. 2019, arXiv:1908.09355"
     )
-    use_when = "Transformers with the same tokens: name pairs of layers, such as each second one of the teacher."
+    use_when = "Transformers, best with the same tokens: name pairs of layers, such as each second one of the teacher."
     tasks = EVERY_TASK
     needs_taps = True
 

@@ -149,7 +149,7 @@ class CRD(LossTerm):
 
     formula = (
         "batch: mean_i( log mean_j exp(c^ij / tau) - c^ii / tau ), and the same over columns, their mean; bank, for "
-        "the student against the teacher's bank and the teacher against the student's: mean_i( -log h(c^i) - sum_{k=1}^K "
+        "the student against the teacher's bank and the teacher against the student's: mean_i( -log h(c^i) - sum_k^K "
         "log(1 - h(c^ik)) ), h(c) = exp(c / tau) / (exp(c / tau) + Z K / n), Z / n the mean of exp(c / tau) over the "
         "first batch; c = cos(W_s e_s, W_t e_t), both W learned, n training rows"
     )

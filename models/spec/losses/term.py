@@ -31,7 +31,10 @@ class TapPair(Entry):
 
 Taps = Annotated[
     Literal["auto"] | Annotated[list[TapPair], Field(min_length=1, max_length=16)],
-    Field(description="Feature points. `auto` pairs stages of the student and the teacher by depth and resolution."),
+    Field(
+        description="Feature points. `auto` pairs stages of the student and the teacher by depth and resolution. Where a "
+        "transformer's tokens meet a map, or tokens of another number, they become a map, without those of the class."
+    ),
 ]
 
 

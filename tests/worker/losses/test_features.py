@@ -1,5 +1,6 @@
 """What published code of these losses got wrong, and what they refuse."""
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 
 from core.errors import UserConfig
 from models.spec.losses import feature, relation, structure
-from models.spec.losses.term import TapPair
+from models.spec.losses.term import LossTerm, TapPair
+from tests.worker.losses.cases import MENU, name_of
 from worker.engine.outputs import Batch, Outputs
 from worker.losses import rkd
 from worker.losses.attention import Attention
@@ -34,7 +36,10 @@ def pair(*shapes: tuple[int, ...]) -> tuple[list[TapPair], Outputs]:
         (CWD, feature.CWD, MAP, VECTOR, {}),
         (MGD, feature.MGD, TOKENS, TOKENS, {}),
         (Hidden, feature.Hidden, MAP, MAP, {}),
-        (Hidden, feature.Hidden, TOKENS, (4, 6), {}),
+        (Hidden, feature.Hidden, TOKENS, (8, 6), {}),
+        (Hidden, feature.Hidden, MAP, VECTOR, {}),
+        (MGD, feature.MGD, (8, 6), MAP, {}),
+        (CWD, feature.CWD, VECTOR, TOKENS, {}),
         (MiniLM, structure.MiniLM, MAP, MAP, {}),
         (MiniLM, structure.MiniLM, (5, 24), (5, 30), {"heads": 4}),
     ],
@@ -47,6 +52,41 @@ def test_features_that_do_not_compare_are_refused_at_their_pair(
     with pytest.raises(UserConfig) as refused:
         kind(entry(taps=taps, **fields), ours, theirs)
     assert [problem.pointer for problem in refused.value.errors] == ["/taps/0"]
+
+
+def made_alike(entry: type[LossTerm], student: Outputs, teacher: Outputs, taps: list[TapPair]) -> torch.Tensor:
+    """The value, whatever the form of the features: the same projectors are drawn for both."""
+    torch.manual_seed(5)
+    kind = getattr(import_module(f"worker.losses.{name_of(entry)}"), entry.__name__)
+    loss = kind(entry(taps=taps), student, teacher)
+    value: torch.Tensor = loss(student, teacher, Batch(torch.zeros(4), torch.arange(4), progress=0.5))
+    return value
+
+
+#: What reads maps or sequences. `minilm` is about queries and keys, and `sp` about samples: it flattens what it gets.
+OF_PLACES = [e for e in MENU if e.needs_taps and e not in {structure.MiniLM, relation.SP, feature.Hidden}]
+
+
+@pytest.mark.parametrize("entry", OF_PLACES, ids=name_of)
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+def test_tokens_stand_for_the_map_that_they_are(entry: type[LossTerm], whose: str) -> None:
+    taps, ours = pair((3, 4, 4), (3, 2, 2))
+    _, theirs = pair((3, 2, 2), (3, 2, 2))
+    side = ours if whose == "student" else theirs
+    expected = made_alike(entry, ours, theirs, taps)
+    for name, x in side.features.items():
+        side.features[name] = torch.cat([torch.randn(4, 1, 3), x.flatten(2).transpose(1, 2)], 1)
+    torch.testing.assert_close(made_alike(entry, ours, theirs, taps), expected)
+
+
+def test_hidden_takes_the_places_of_a_map_for_tokens() -> None:
+    taps, ours = pair((5, 3))
+    _, theirs = pair((7, 2, 2))
+    expected_s, expected_t = ours.features["a"][:, 1:], theirs.features["a"].flatten(2).transpose(1, 2)
+    as_tokens = [Outputs(ours.logits, {"a": x}) for x in (expected_s, expected_t)]
+    torch.testing.assert_close(
+        made_alike(feature.Hidden, ours, theirs, taps), made_alike(feature.Hidden, *as_tokens, taps)
+    )
 
 
 def test_fsp_refuses_one_tap_and_unlike_widths() -> None:
