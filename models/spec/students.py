@@ -4,13 +4,14 @@
 from the data set, never from the spec.
 """
 
+from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from models.spec.base import Documented, Entry
-
-Width = Annotated[int, Field(ge=1, le=16384)]
+from models.spec.base import Documented
+from models.spec.layers import Activation, Layer, Width
+from models.spec.shapes import Shape, halved
 
 
 class Student(Documented):
@@ -25,6 +26,23 @@ class Student(Documented):
     def stage_names(self) -> list[str] | None:
         """Module paths of the stage features, shallow to deep; None where only the built network can say."""
         return None
+
+    def stage_shapes(self, in_shape: Shape) -> dict[str, Shape] | None:
+        """Shapes of the stage features for one input of `in_shape`, as torch would give them.
+
+        None where only the built network can say, or where the architecture cannot take such an input.
+        """
+        names = self.stage_names()
+        if names is None or not self._can_take(in_shape):
+            return None
+        return dict(zip(names, self._stage_shapes(in_shape), strict=True))
+
+    def _can_take(self, in_shape: Shape) -> bool:
+        return len(in_shape) == 3
+
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        """One for each of the stage names."""
+        raise NotImplementedError
 
 
 class MLP(Student):
@@ -41,6 +59,12 @@ class MLP(Student):
     def stage_names(self) -> list[str]:
         """One for each hidden layer."""
         return [f"hidden.{at}" for at in range(len(self.hidden))]
+
+    def _can_take(self, _in_shape: Shape) -> bool:
+        return True
+
+    def _stage_shapes(self, _in_shape: Shape) -> list[Shape]:
+        return [(width,) for width in self.hidden]
 
 
 class ResNet(Student):
@@ -79,6 +103,9 @@ class ResNet(Student):
         """The three stages."""
         return ["layer1", "layer2", "layer3"]
 
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        return [halved(in_shape, 16 * 2**at * self.width, at) for at in range(3)]
+
 
 class WideResNet(Student):
     """Wide residual networks: depth 6n+4 and a widening factor, pre-activation blocks."""
@@ -106,6 +133,9 @@ class WideResNet(Student):
         """The three groups."""
         return ["block1", "block2", "block3"]
 
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        return [halved(in_shape, 16 * 2**at * self.width, at) for at in range(3)]
+
 
 class VGG(Student):
     """VGG with batch norm for small images: 3x3 convolutions, global pooling, one linear head."""
@@ -119,6 +149,17 @@ class VGG(Student):
     def stage_names(self) -> list[str]:
         """The five blocks."""
         return ["block0", "block1", "block2", "block3", "block4"]
+
+    def _can_take(self, in_shape: Shape) -> bool:
+        return len(in_shape) == 3 and min(in_shape[1:]) >= 8
+
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        _, height, width = in_shape
+        last = 4 if min(height, width) >= 64 else 3  # the fourth pooling is left out for small images
+        return [
+            (channels, height >> min(at, last), width >> min(at, last))
+            for at, channels in enumerate((64, 128, 256, 512, 512))
+        ]
 
 
 class MobileNetV2(Student):
@@ -134,6 +175,13 @@ class MobileNetV2(Student):
         """The last stage of each resolution, and the last of all."""
         return ["blocks.1", "blocks.2", "blocks.4", "blocks.6"]
 
+    def _can_take(self, in_shape: Shape) -> bool:
+        return len(in_shape) == 3 and int(16 * self.width) >= 1
+
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        bases = (24, 32, 96, 320)
+        return [halved(in_shape, int(base * self.width), at) for at, base in enumerate(bases, 1)]
+
 
 class ShuffleNetV2(Student):
     """ShuffleNetV2 in its small-image form."""
@@ -147,6 +195,10 @@ class ShuffleNetV2(Student):
     def stage_names(self) -> list[str]:
         """The three stages."""
         return ["layer1", "layer2", "layer3"]
+
+    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
+        first = {"0.5": 48, "1.0": 116, "1.5": 176, "2.0": 244}[self.size]
+        return [halved(in_shape, first * 2**at, at + 1) for at in range(3)]
 
 
 TimmKwarg = bool | int | float | str | None | list[int] | list[float]
@@ -184,70 +236,6 @@ class Timm(Student):
         return self
 
 
-class Conv(Entry):
-    """A 2d convolution."""
-
-    type: Literal["conv"] = "conv"
-    out: Width
-    kernel: int = Field(default=3, ge=1, le=31)
-    stride: int = Field(default=1, ge=1, le=16)
-    padding: int | None = Field(default=None, ge=0, le=31, description="kernel // 2 where left out.")
-    groups: int = Field(default=1, ge=1, le=16384)
-    bias: bool = True
-
-
-class Linear(Entry):
-    """A linear layer on flattened input."""
-
-    type: Literal["linear"] = "linear"
-    out: Width
-    bias: bool = True
-
-
-class BatchNorm(Entry):
-    """Batch normalisation over channels or features."""
-
-    type: Literal["batch_norm"] = "batch_norm"
-
-
-class Activation(Entry):
-    """A nonlinearity."""
-
-    type: Literal["relu", "gelu", "silu", "tanh", "leaky_relu", "hardswish"]
-
-
-class Pool(Entry):
-    """Max or average pooling."""
-
-    type: Literal["max_pool", "avg_pool"]
-    kernel: int = Field(default=2, ge=1, le=64)
-    stride: int | None = Field(default=None, ge=1, le=64, description="The kernel where left out.")
-
-
-class GlobalPool(Entry):
-    """The mean over height and width."""
-
-    type: Literal["global_pool"] = "global_pool"
-
-
-class Flatten(Entry):
-    """(N, C, H, W) to (N, C * H * W)."""
-
-    type: Literal["flatten"] = "flatten"
-
-
-class Dropout(Entry):
-    """Dropout."""
-
-    type: Literal["dropout"] = "dropout"
-    p: float = Field(default=0.5, ge=0, lt=1)
-
-
-Layer = Annotated[
-    Conv | Linear | BatchNorm | Activation | Pool | GlobalPool | Flatten | Dropout, Field(discriminator="type")
-]
-
-
 class Layers(Student):
     """A declared list of layers, in order; the linear head onto the classes is added at the end."""
 
@@ -262,6 +250,14 @@ class Layers(Student):
             if found := [f"layers.{at}" for at, layer in enumerate(self.layers) if layer.type in kinds]:
                 return found
         return []
+
+    def stage_shapes(self, in_shape: Shape) -> dict[str, Shape] | None:
+        """As for any architecture; None also where a layer cannot take what the one before it gives."""
+        try:
+            shapes = list(accumulate(self.layers, lambda shape, layer: layer.gives(shape), initial=in_shape))[1:]
+        except ValueError:
+            return None
+        return {name: shapes[int(name.rpartition(".")[2])] for name in self.stage_names()}
 
 
 Architecture = Annotated[
