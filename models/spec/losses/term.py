@@ -32,8 +32,8 @@ class TapPair(Entry):
 Taps = Annotated[
     Literal["auto"] | Annotated[list[TapPair], Field(min_length=1, max_length=16)],
     Field(
-        description="Feature points. `auto` pairs stages of the student and the teacher by depth and resolution. Where a "
-        "transformer's tokens meet a map, or tokens of another number, they become a map, without those of the class."
+        description="Feature points. `auto` pairs stages of the student and the teacher by depth and resolution. Where "
+        "tokens of a transformer meet a map, or another number of tokens, they become a map, the class token left out."
     ),
 ]
 
