@@ -80,14 +80,15 @@ def _play(data: Path, budget: Budget) -> page.Found:
             ended = going.run(runs.wanted(chosen, budget.seeds), meanwhile)
         finally:
             hosts.stop()
-    return _found(chosen, ended, left_out)
+    return found_in(chosen, ended, left_out)
 
 
 def _at_once() -> int:
     return min(2, len(os.sched_getaffinity(0)))
 
 
-def _found(chosen: list[entries.Entry], ended: dict[Wanted, Json], left_out: dict[str, str]) -> page.Found:
+def found_in(chosen: list[entries.Entry], ended: dict[Wanted, Json], left_out: dict[str, str]) -> page.Found:
+    """Rows, and what is left out, of jobs that have ended; a loss that the engine refused is left out with its word."""
     left_out = {**left_out, **{each.entry.loss: _error(job) for each, job in ended.items() if _does_not_fit(job)}}
     rows = [_row(entry, ended) for entry in chosen if entry.loss not in left_out]
     good = [job["result"] for job in ended.values() if job["status"] == "succeeded"]
@@ -110,9 +111,10 @@ def _figures(result: Json, who: str) -> Figures:
 
 
 def _does_not_fit(job: Json) -> bool:
-    """Whether the engine refused the loss for these networks before the first step."""
+    """Whether the engine refused the loss for these networks, as it says by pointing to it."""
     error: dict[str, Any] = job["error"] or {}
-    return job["status"] == "failed" and error.get("class") == "user_config" and not job["progress"].get("step")
+    at_the_loss = any(fault["pointer"].startswith("/loss/") for fault in error.get("errors", []))
+    return job["status"] == "failed" and error.get("class") == "user_config" and at_the_loss
 
 
 def _error(job: Json) -> str:

@@ -3,12 +3,14 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.spec.job import JobSpec
 from models.spec.losses.menu import ENTRIES, tag
 from scripts.table import page
+from scripts.table.__main__ import found_in
 from scripts.table.budget import FULL, SMALL
 from scripts.table.entries import Entry, entries, families
 from scripts.table.figures import Figures, Row, gain, ordered, spread, verdict
@@ -140,3 +142,38 @@ def test_labels_tell_apart_whatever_gives_another_result() -> None:
 
 def test_more_seeds_keep_what_there_is() -> None:
     assert dataclasses.replace(FULL, seeds=(0, 1, 2, 3), per_family=2).fingerprint == FULL.fingerprint
+
+
+def succeeded(accuracy: float, alone: float | None = None) -> dict[str, Any]:
+    control = None if alone is None else {"accuracy": alone}
+    test = {"teacher": {"accuracy": 0.9}, "student": {"accuracy": accuracy}, "control": control, "agreement": 0.8}
+    runs = {name: {"train_s": 3.0} for name in ("student", "control")}
+    return {"status": "succeeded", "error": None, "result": {"test": test, "runs": runs}}
+
+
+def failed(class_: str, pointer: str, detail: str) -> dict[str, Any]:
+    errors = [{"pointer": pointer, "message": detail}] if pointer else []
+    return {"status": "failed", "result": None, "error": {"class": class_, "detail": detail, "errors": errors}}
+
+
+def test_jobs_become_rows_failures_and_what_is_left_out() -> None:
+    good, cut, unfit, broken = (Entry(name, "response", 1.0, 0.1) for name in ("good", "cut", "unfit", "broken"))
+    ended = {
+        Wanted(good, 0, control=True): succeeded(0.7, alone=0.5),
+        Wanted(good, 1, control=True): succeeded(0.8, alone=0.6),
+        Wanted(cut, 0, control=False): succeeded(0.9),
+        Wanted(cut, 1, control=False): {"status": "cancelled", "result": None, "error": None},
+        Wanted(unfit, 0, control=False): failed("user_config", "/loss/0/taps/0", "it takes sequences"),
+        Wanted(unfit, 1, control=False): failed("user_config", "/loss/0/taps/0", "it takes sequences"),
+        Wanted(broken, 0, control=False): failed("user_config", "", "not this loss"),
+        Wanted(broken, 1, control=False): succeeded(0.1),
+    }
+    found = found_in([good, cut, unfit, broken], ended, {"table": "it is for tables"})
+    assert found.left_out == {"table": "it is for tables", "unfit": "it takes sequences"}
+    assert found.faults == {
+        "cut": "1 of 2 jobs did not succeed: the job is cancelled",
+        "broken": "1 of 2 jobs did not succeed: not this loss",
+    }
+    assert [run.accuracy for run in found.alone] == [0.5, 0.6]
+    assert {row.loss: row.accuracies for row in found.rows}["good"] == [0.7, 0.8]
+    assert found.teacher_accuracy == 0.9
