@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular table chaos bench-overhead clean moved
+.PHONY: help demo up test check accept accept-tabular table chaos bench-losses bench-overhead clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ table: $(INSTALLED) ## Compare every loss of the menu (an hour on two cores; goe
 
 chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEED=1 (about 8 s a trial)
 	@$(PY) -m scripts.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write $(WRITE))
+
+bench-losses: $(INSTALLED) ## Measure time and memory of every loss (three minutes), e.g. SMALL=1 CHECK=1
+	@$(PY) -m scripts.bench_losses $(if $(SMALL),--small) $(if $(CHECK),--check)
 
 bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints cost a training
 	@$(PY) -m scripts.bench_overhead

@@ -130,7 +130,7 @@ def _map(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.ndim == 4:
         return x
     places_NLD = x[:, x.shape[1] - size[0] * size[1] :]
-    return places_NLD.transpose(1, 2).unflatten(2, size)
+    return places_NLD.transpose(1, 2).reshape(len(x), x.shape[2], *size)
 
 
 def _one_length(s: Tensor, t: Tensor) -> bool:

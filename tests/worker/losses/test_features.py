@@ -54,7 +54,7 @@ def test_features_that_do_not_compare_are_refused_at_their_pair(
     assert [problem.pointer for problem in refused.value.errors] == ["/taps/0"]
 
 
-def made_alike(entry: type[LossTerm], student: Outputs, teacher: Outputs, taps: list[TapPair]) -> torch.Tensor:
+def made_alike(entry: Any, taps: list[TapPair], student: Outputs, teacher: Outputs) -> torch.Tensor:
     """The value, whatever the form of the features: the same projectors are drawn for both."""
     torch.manual_seed(5)
     kind = getattr(import_module(f"worker.losses.{name_of(entry)}"), entry.__name__)
@@ -73,10 +73,10 @@ def test_tokens_stand_for_the_map_that_they_are(entry: type[LossTerm], whose: st
     taps, ours = pair((3, 4, 4), (3, 2, 2))
     _, theirs = pair((3, 2, 2), (3, 2, 2))
     side = ours if whose == "student" else theirs
-    expected = made_alike(entry, ours, theirs, taps)
+    expected = made_alike(entry, taps, ours, theirs)
     for name, x in side.features.items():
         side.features[name] = torch.cat([torch.randn(4, 1, 3), x.flatten(2).transpose(1, 2)], 1)
-    torch.testing.assert_close(made_alike(entry, ours, theirs, taps), expected)
+    torch.testing.assert_close(made_alike(entry, taps, ours, theirs), expected)
 
 
 def test_hidden_takes_the_places_of_a_map_for_tokens() -> None:
@@ -85,7 +85,7 @@ def test_hidden_takes_the_places_of_a_map_for_tokens() -> None:
     expected_s, expected_t = ours.features["a"][:, 1:], theirs.features["a"].flatten(2).transpose(1, 2)
     as_tokens = [Outputs(ours.logits, {"a": x}) for x in (expected_s, expected_t)]
     torch.testing.assert_close(
-        made_alike(feature.Hidden, ours, theirs, taps), made_alike(feature.Hidden, *as_tokens, taps)
+        made_alike(feature.Hidden, taps, ours, theirs), made_alike(feature.Hidden, taps, *as_tokens)
     )
 
 
