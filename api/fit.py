@@ -4,10 +4,11 @@ Pure functions of the spec and the two rows, so that no accelerator time is spen
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from api import pairs
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
 from models.spec.losses.term import LossTerm
@@ -41,6 +42,7 @@ def faults(spec: JobSpec, teacher: Teacher | None, dataset: Dataset | None) -> l
         found.append(_points(spec, teacher_meta))
     if data and teacher_meta:
         found.append(chain(_outputs(spec, teacher_meta, data), _input(teacher_meta, data)))
+        found.append(_unpaired(spec, {spec.teacher.id: teacher_meta}, data))
     return list(chain.from_iterable(found))
 
 
@@ -163,6 +165,11 @@ def _no_such_point(whose: str, given: str, offered: Sequence[str]) -> str:
     hint = f" (did you mean `{near[0]}`?)" if near else ""
     more = f" and {len(offered) - 40} more" if len(offered) > 40 else ""
     return f"The {whose} has no point `{given}`{hint}; it has: {', '.join(offered[:40])}{more}"
+
+
+def _unpaired(spec: JobSpec, teachers: Mapping[str, TeacherMeta], data: DatasetMeta) -> Iterator[Fault]:
+    """Terms that leave the pairing to us, where there is no pair."""
+    return (Fault(loc, "no_pair", sentence) for loc, sentence in pairs.unpaired(spec, teachers, data))
 
 
 def _outputs(spec: JobSpec, teacher: TeacherMeta, data: DatasetMeta) -> Iterator[Fault]:

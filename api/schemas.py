@@ -222,12 +222,27 @@ class ValidationProblem(FieldProblem):
     code: str
 
 
+class PairView(Answer):
+    """A point of the student and the teacher's that it will be compared with. Shapes are without the batch."""
+
+    student: str
+    teacher: str
+    student_shape: list[int] | None = Field(description="Null where only the built network can say.")
+    teacher_shape: list[int] | None = Field(description="Null where only the built network can say.")
+
+
 class Validation(Answer):
     """What POST /jobs would say."""
 
     valid: bool
     problems: list[ValidationProblem]
     resolved: dict[str, Any] | None = Field(description="The job as it would run; null where it would be refused.")
+    pairs: dict[str, list[PairView] | None] = Field(
+        default={},
+        description="For each loss that reads features, by its place (`/loss/0`, `/assistants/0/loss/0`): the points "
+        "it will compare, given or paired by `auto`. Null where they are paired at the start of the job: with an "
+        "architecture of timm, a graph that takes any size, or peers.",
+    )
     estimate: dict[str, Any] | None = Field(
         default=None, description="Null: this service has no measured times to estimate from."
     )

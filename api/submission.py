@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api import fit
+from api import fit, pairs
 from api.deps import find
 from api.fit import Fault
+from api.pairs import Paired
 from api.pointers import pointer_to
 from core import jobs
 from core.errors import Conflict, Invalid, Problem, RequestError
+from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
 from models.tables import Dataset, IdempotencyKey, Job, Teacher
 
@@ -57,6 +59,16 @@ def checked(session: Session, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:
     if found or dataset is None:
         return spec, found
     return fit.adapted(spec, dataset).resolved(), []
+
+
+def paired(session: Session, spec: JobSpec) -> list[Paired]:
+    """How the terms that read features would be paired; nothing where the data or a teacher cannot be used yet."""
+    dataset = find(session, Dataset, spec.dataset)
+    rows = [find(session, Teacher, name) for name in spec.teacher.teacher_ids()]
+    teachers = {row.id: TeacherMeta.model_validate(row.meta) for row in rows if row is not None and row.meta}
+    if dataset is None or not dataset.meta or len(teachers) < len(rows):
+        return []
+    return list(pairs.paired(spec, teachers, DatasetMeta.model_validate(dataset.meta)))
 
 
 def refusal(found: Sequence[Fault], body: Any) -> RequestError:

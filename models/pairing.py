@@ -9,6 +9,7 @@ only where depths are alike.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from math import gcd, inf, isqrt, log2, prod
 
 from models.spec.losses.term import TapPair
@@ -46,12 +47,20 @@ def pair(student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> list[Tap
     ]
 
 
+def no_pair(student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> str:
+    """What to say and what to do where `pair` has found nothing."""
+    return (
+        f"no stage of the student ({', '.join(student) or 'it has none'}) matches one of the teacher "
+        f"({', '.join(teacher) or 'it has none'}): name the taps, or take a loss that needs none"
+    )
+
+
 def last_of_each_shape(taps: Mapping[str, Shape]) -> dict[str, Shape]:
     """Of neighbours of one shape the last: the stages of a network that names every tensor and no stage."""
     names = list(taps)
     return {
         name: taps[name]
-        for name, following in zip(names, [*names[1:], None], strict=True)
+        for name, following in zip_longest(names, names[1:])
         if following is None or list(taps[following]) != list(taps[name])
     }
 

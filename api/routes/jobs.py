@@ -15,8 +15,9 @@ from api.deps import get
 from api.errors import documented, not_json
 from api.fit import Fault
 from api.paging import Cursor, Limit, page
+from api.pairs import Paired
 from api.pointers import pointer_to, problems
-from api.schemas import JobList, JobView, RetryBody, Validation, ValidationProblem
+from api.schemas import JobList, JobView, PairView, RetryBody, Validation, ValidationProblem
 from api.views import job_view, job_views, with_etag
 from core import db, jobs, queue
 from core.errors import Invalid
@@ -79,7 +80,10 @@ def create_job(
     },
 )
 def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> Validation:
-    """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run."""
+    """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run.
+
+    `pairs` shows which points of the student would be compared with which of the teacher where a loss reads features.
+    """
     if isinstance(body, bytes):
         raise not_json()
     try:
@@ -91,11 +95,28 @@ def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> 
         )
     with db.session() as session:
         resolved, faults = submission.checked(session, spec)
+        paired = submission.paired(session, spec)
     return Validation(
         valid=not faults,
         problems=[_of_fault(fault, body) for fault in faults],
         resolved=None if faults else resolved.model_dump(mode="json"),
+        pairs={each.pointer: _pairs(each) for each in paired},
     )
+
+
+def _pairs(found: Paired) -> list[PairView] | None:
+    """The points of one term, with what is known of their shapes."""
+    if found.pairs is None:
+        return None
+    return [
+        PairView(
+            student=pair.student,
+            teacher=pair.teacher,
+            student_shape=found.student.shape(pair.student),
+            teacher_shape=found.teacher.shape(pair.teacher),
+        )
+        for pair in found.pairs
+    ]
 
 
 def _of_fault(fault: Fault, body: Any) -> ValidationProblem:

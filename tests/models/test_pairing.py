@@ -93,3 +93,4 @@ def test_tokens_are_a_map_and_a_few_before_it(
 def test_of_neighbours_of_one_shape_the_last_is_a_stage() -> None:
     tensors = {"conv1": [8, 4, 4], "relu1": [8, 4, 4], "pool": [8, 2, 2], "conv2": [8, 2, 2], "flat": [32]}
     assert list(last_of_each_shape(tensors)) == ["relu1", "conv2", "flat"]
+    assert last_of_each_shape({}) == {}
