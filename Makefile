@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular table chaos bench-losses bench-overhead clean moved
+.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses bench-overhead clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
 table: $(INSTALLED) ## Compare every loss of the menu (an hour on two cores; goes on if stopped), e.g. SMALL=1
 	@$(PY) -m scripts.table $(if $(SMALL),--small) $(if $(DATA),--data "$(DATA)") \
 		$(if $(WRITE),--write "$(WRITE)",$(if $(SMALL),,--write docs/results.md))
+
+docs-losses: $(INSTALLED) ## Write docs/losses.md anew from the menu
+	@$(PY) -m scripts.docs_losses
 
 chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEED=1 (about 8 s a trial)
 	@$(PY) -m scripts.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write $(WRITE))

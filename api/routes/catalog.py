@@ -13,7 +13,7 @@ from api.pointers import models_in, tags_of
 from api.schemas import CatalogEntry, CatalogList
 from models.spec.data import FORMATS, TASKS, DatasetSpec, TaskName
 from models.spec.job import EXPORTS
-from models.spec.losses.menu import Loss
+from models.spec.losses.menu import Loss, family
 from models.spec.losses.term import LossTerm
 from models.spec.students import Architecture, Student
 
@@ -33,6 +33,7 @@ def _members(menu: Any, base: type[Any]) -> Iterator[type[Any]]:
 def _loss(model: type[LossTerm]) -> CatalogEntry:
     return _entry(
         model,
+        family=family(model),
         tasks=sorted(model.tasks),
         needs_taps=model.needs_taps,
         needs_embedding=model.needs_embedding,

@@ -9,6 +9,7 @@ import pytest
 
 from models.spec.data import FORMATS, TASKS, Format, TaskName
 from models.spec.job import EXPORTS, Export, JobSpec
+from models.spec.losses.menu import ENTRIES, family, tag
 from tests.api.made import IMAGES, MLP, RESNET, TABLE, Made, claim
 
 MENUS = ["losses", "students", "tasks", "formats", "exports"]
@@ -53,7 +54,19 @@ def test_losses_say_their_formula_and_their_fields(api: httpx.Client) -> None:
         assert item["use_when"]
         assert item["tasks"]
         assert item["schema"]["properties"]["weight"]["maximum"] == 1e6
-    assert items["kd"]["defaults"] == {"type": "kd", "T": 4.0, "weight": 0.9, "standardize": False}
+    for entry in ENTRIES:
+        item = items[tag(entry)]
+        assert item["family"] == family(entry)
+        facts = ("needs_taps", "needs_embedding", "same_outputs", "needs_labels", "hard_beside")
+        assert {fact: item[fact] for fact in facts} == {fact: getattr(entry, fact) for fact in facts}
+        assert (set(item["tasks"]), item["formula"]) == (set(entry.tasks), entry.formula)
+    assert items["kd"]["defaults"] == {
+        "type": "kd",
+        "T": 4.0,
+        "weight": 0.9,
+        "teacher": None,
+        "standardize": False,
+    }
     assert items["dkd"]["needs_labels"] is True
     assert items["kd"]["schema"]["properties"]["T"]["exclusiveMinimum"] == 0
     assert items["hint"]["needs_taps"] is True
