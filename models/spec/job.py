@@ -48,6 +48,20 @@ def _refuse(why: str) -> None:
         raise ValueError(why)
 
 
+def _refuse_mixtures(train: Train, guide: Regime, losses: list[Loss], whose: str = "") -> None:
+    """Refuses `mixup` where the teacher or a term knows single samples alone."""
+    if train.mixup is None:
+        return
+    labels = [term.type for term in losses if term.needs_labels]
+    if labels:
+        raise ValueError(
+            f"{whose}with `mixup` a sample has two labels, and {', '.join(f'`{name}`' for name in labels)} reads one: "
+            "leave `mixup` out, or take losses without labels, such as `kd`"
+        )
+    if why := guide.unfit_mixtures():
+        raise ValueError(f"{whose}`mixup` trains on mixtures of two samples, and {why}: leave it out")
+
+
 _Losses = Annotated[list[Annotated[Loss, AfterValidator(_can_listen)]], Field(min_length=1, max_length=16)]
 LossList = Annotated[_Losses, BeforeValidator(_as_list, json_schema_input_type=Loss | _Losses)]
 
@@ -129,6 +143,19 @@ class JobSpec(Entry):
     def _train_is_long_enough(cls, train: Train, info: ValidationInfo) -> Train:
         if teacher := info.data.get("teacher"):
             _refuse(teacher.unfit_length(train.epochs))
+        return train
+
+    @field_validator("train")
+    @classmethod
+    def _mixtures_can_be_taught(cls, train: Train, info: ValidationInfo) -> Train:
+        if "teacher" not in info.data or "loss" not in info.data:
+            return train
+        guides, losses = [info.data["teacher"]], info.data["loss"]
+        for at, assistant in enumerate(info.data.get("assistants") or []):
+            own = f"assistant {at + 1}: " if assistant.train else ""
+            _refuse_mixtures(assistant.train or train, guides[-1], assistant.loss or losses, own)
+            guides.append(Regime())  # what follows is taught by a network
+        _refuse_mixtures(train, guides[-1], losses)
         return train
 
     @field_validator("labels")

@@ -52,6 +52,10 @@ class Regime(Documented):
         """Why a training of so many epochs makes no sense; empty where it does."""
         return ""
 
+    def unfit_mixtures(self) -> str:
+        """Why it cannot teach mixtures of samples; empty where it can."""
+        return ""
+
     def teacher_ids(self) -> list[str]:
         """Stored teachers that the job reads, each once."""
         return []
@@ -92,6 +96,10 @@ class GivenOutputs(Regime):
     handed_in = True
     outputs_alone = "given outputs are all that there is of this teacher"
     use_when = "The teacher cannot be handed in: it is a service, too large, or of a make that ONNX does not hold."
+
+    def unfit_mixtures(self) -> str:
+        """Its outputs are of rows."""
+        return "outputs that were given for single rows say nothing of mixtures"
 
     def output_ids(self) -> list[str]:
         """Its data set."""
@@ -149,6 +157,12 @@ class Ensemble(Regime):
         if term.needs_taps or term.needs_embedding:
             return f"it reads features or embeddings, so it must name its `teacher`: {' or '.join(members)}"
         return ""
+
+    def unfit_mixtures(self) -> str:
+        """Where a member cannot, or where teachers are weighed by the one label of a sample."""
+        if self.combine == "cross_entropy":
+            return "teachers are weighed by their cross-entropy with one label (combine by `entropy` instead)"
+        return next(filter(None, (member.unfit_mixtures() for member in self.teachers)), "")
 
     def teacher_ids(self) -> list[str]:
         """Of its members."""

@@ -127,6 +127,14 @@ class Train(Entry):
         default="auto",
         description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none.",
     )
+    mixup: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="Train on mixtures of two samples and of their labels, with shares drawn from Beta(mixup, mixup): "
+        "0.2 mixes little, 1 evenly (Zhang et al. 2018, arXiv:1710.09412). The teacher is asked about each mixture, so "
+        "its outputs cannot be kept; losses that read labels do not go with it.",
+    )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="`auto`: bf16 where the device computes in it, else float32."
     )

@@ -183,3 +183,48 @@ def test_what_an_assistant_leaves_out_is_the_jobs() -> None:
     assert third.train is not None
     assert (third.hard, third.train.epochs) == (0.7, 3)
     assert JobSpec.model_validate(resolved.model_dump(mode="json")) == resolved
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"loss": [{"type": "kd"}, {"type": "dkd"}, {"type": "nkd"}]}, "`dkd`, `nkd` reads one"),
+        ({"loss": {"type": "label_smoothing_teacher"}}, "`label_smoothing_teacher` reads one"),
+        ({"teacher": {"type": "outputs", "dataset": "dst_2"}}, "say nothing of mixtures"),
+        (
+            {"teacher": {"type": "ensemble", "teachers": ["tch_1", {"type": "outputs", "dataset": "dst_2"}]}},
+            "say nothing of mixtures",
+        ),
+        (
+            {"teacher": {"type": "ensemble", "teachers": ["tch_1", "tch_2"], "combine": "cross_entropy"}},
+            "weighed by their cross-entropy",
+        ),
+    ],
+)
+def test_mixup_is_refused_where_someone_needs_single_samples(changes: dict[str, Any], reason: str) -> None:
+    where, why = refusal(train={"mixup": 0.2}, **changes)
+    assert where == ("train",)
+    assert reason in why
+    assert spec(**changes).train.mixup is None
+
+
+def test_mixup_goes_with_what_is_asked_of_mixtures() -> None:
+    ensemble = {"type": "ensemble", "teachers": ["tch_1", "tch_2"], "combine": "entropy"}
+    for changes in (
+        {},
+        {"teacher": ensemble},
+        {"teacher": {"type": "ema"}},
+        {"loss": [{"type": "rkd"}, {"type": "hint"}]},
+    ):
+        assert spec(train={"mixup": 0.2}, **changes).train.mixup == 0.2
+
+
+def test_an_assistant_mixes_for_itself() -> None:
+    given = {"type": "outputs", "dataset": "dst_2"}
+    assistant = {"student": {"type": "resnet", "depth": 14}}
+    plain = {**assistant, "train": {"epochs": 3}}
+    assert spec(teacher=given, assistants=[plain], train={"mixup": 0.2}).train.mixup == 0.2
+    where, why = refusal(teacher=given, assistants=[assistant], train={"mixup": 0.2})
+    assert where == ("train",)
+    where, why = refusal(assistants=[{**plain, "loss": {"type": "dkd"}, "train": {"mixup": 1}}])
+    assert "assistant 1" in why

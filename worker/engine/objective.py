@@ -33,7 +33,13 @@ class Needs:
 
 
 class Objective(nn.Module):
-    """Label loss and terms, each by its weight. Its parameters are those of the terms."""
+    """Label loss and terms, each by its weight. Its parameters are those of the terms.
+
+    While nobody teaches, the terms are silent and worth 0, and the label loss is whole.
+    """
+
+    #: Nothing beside the network is scored.
+    evaluated: None = None
 
     def __init__(
         self,
@@ -61,12 +67,15 @@ class Objective(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the values that `names` lists, without gradients and before their weights."""
         student.logits = student.logits.float()
-        hard = self._task.hard(student.logits, batch)
+        hard = self._task.hard(*batch.by_label(student.logits))
         values = [hard]
         # A weight of 0 leaves a term out: 0 times an infinite value would not be 0.
         total = self._hard_weight * hard if self._hard_weight else torch.zeros_like(hard)
-        if self._terms:
-            assert teacher is not None, "terms compare with a teacher"
+        if teacher is None:
+            # Gradients of 0 and not none: a fused optimizer keeps momenta for all that it trains or for nothing.
+            total = sum((0 * parameter.sum() for parameter in self.parameters()), hard)
+            values += [torch.zeros_like(hard)] * len(self._terms)
+        elif self._terms:
             seen = {lens: lens(student, teacher, batch) for lens in dict.fromkeys(self._lenses)}
             for weight, term, lens in zip(self._weights, self._terms, self._lenses, strict=True):
                 values.append(term(*seen[lens]))

@@ -32,13 +32,28 @@ class Batch:
 
     y (N,): int64 class index or float32 standardised value; -1 or NaN where there is no label. ids (N,): int64 stable
     sample ids. weight (N,): float32 sample weights, None for all ones. progress: share of the run that is done, 0 to 1,
-    for ramps and warm-ups.
+    for ramps and warm-ups. Where samples are mixtures of two, y and ids are of one of them, share (N,) is its part, and
+    y_other (N,) the label of the other; None where they are not.
     """
 
     y: Tensor
     ids: Tensor
     weight: Tensor | None = None
     progress: float = 0.0
+    y_other: Tensor | None = None
+    share: Tensor | None = None
+
+    def by_label(self, said: Tensor) -> tuple[Tensor, "Batch"]:
+        """What a network said of the samples (N, ...), and the batch, so that each has one label.
+
+        A mixture is there twice, beside each label, by its share: a mean over samples is then that over mixtures.
+        """
+        if self.share is None or self.y_other is None:
+            return said, self
+        weight_N = torch.ones_like(self.share) if self.weight is None else self.weight.to(self.share.dtype)
+        weight_M = torch.cat([self.share * weight_N, (1 - self.share) * weight_N])
+        twice = Batch(torch.cat([self.y, self.y_other]), self.ids.repeat(2), weight_M, self.progress)
+        return torch.cat([said, said]), twice
 
     def mean(self, value_N: Tensor) -> Tensor:
         """The mean over samples, each by its weight; 0 where all weights are 0."""
@@ -74,6 +89,13 @@ class Batch:
             weight_N = self.weight.to(value_NN.dtype)
             weight_NN = weight_NN * weight_N[:, None] * weight_N[None, :]
         return (value_NN * weight_NN).sum() / _divisor(weight_NN.sum())
+
+
+def detached(outputs: Outputs) -> Outputs:
+    """The same without a way back for gradients: what one network says to another."""
+    features = {name: x.detach() for name, x in outputs.features.items()}
+    embedding = None if outputs.embedding is None else outputs.embedding.detach()
+    return Outputs(outputs.logits.detach().float(), features, embedding)
 
 
 def has_label(y_N: Tensor) -> Tensor:

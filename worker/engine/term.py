@@ -5,7 +5,8 @@ Its parameters are trained with the student and kept in checkpoints, but never h
 reads (taps, embeddings) is said on the menu, models.spec.losses, where a server without torch can see it.
 """
 
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -28,12 +29,22 @@ class Term(nn.Module):
     #: True where the gradient on outputs of size 1e4 is one that float16 can hold, up to 65504.
     fits_float16: ClassVar[bool] = True
 
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> Any:
+        """As `forward`. Whatever a term makes of it, no gradient goes to the teacher."""
+        return super().__call__(student, _without_way_back(teacher), batch)
+
     def prepare(self, ids_M: Tensor) -> None:
         """Told once, before the first batch, the ids of all training samples in ascending order."""
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The value of the term for one batch."""
         raise NotImplementedError
+
+
+def _without_way_back(said: Outputs) -> Outputs:
+    features = {name: x.detach() for name, x in said.features.items()}
+    embedding = None if said.embedding is None else said.embedding.detach()
+    return replace(said, logits=said.logits.detach(), features=features, embedding=embedding)
 
 
 def refuse_few_classes(spec: LossTerm, student: Outputs) -> None:

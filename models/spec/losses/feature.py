@@ -122,7 +122,7 @@ class PKD(LossTerm):
         "mean over taps of mean( (n(F_s) - n(F_t))^2 ) / 2, n(F) = (F - mean) / sqrt(var + 1e-5), mean and variance of "
         "each channel over samples and places; F_s goes through a learned projector where the widths differ"
     )
-    paper = "Cao et al. 2022, PKD, arXiv:2207.02039, equations 2 to 4"
+    paper = "Cao et al. 2022, PKD, arXiv:2207.02039, equations 2 to 4; 6 is the weight of its published settings"
     use_when = "Teacher and student of unlike make, whose features differ in size."
     tasks = EVERY_TASK
     needs_taps = True

@@ -154,8 +154,8 @@ class CRD(LossTerm):
         "first batch; c = cos(W_s e_s, W_t e_t), both W learned, n training rows"
     )
     paper = (
-        "Tian et al. 2020, arXiv:1910.10699, equations 10 and 19 (bank), dim, tau, K, momentum and weight those of the "
-        "paper; a step's samples share its K rows. batch: van den Oord et al. 2018, InfoNCE, arXiv:1807.03748, "
+        "Tian et al. 2020, arXiv:1910.10699, equations 10 and 19 (bank), dim, tau, K, momentum and weight (0.8) of its "
+        "code; a step's samples share its K rows. batch: van den Oord et al. 2018, InfoNCE, arXiv:1807.03748, "
         "equation 4, less log B, so that the value does not grow with the batch; it may be negative"
     )
     use_when = "Networks of unlike make, for representations that will be used again. batch wants 64 samples or more."

@@ -28,7 +28,10 @@ class Attention(LossTerm):
         "mean over taps of mean_B( mean_places( (a_s - a_t)^2 ) ) in form code, of mean_B( ||a_s - a_t||_2 ) in form "
         "paper; a = q / ||q||_2, q = mean over channels of F^2 at each place"
     )
-    paper = "Zagoruyko, Komodakis 2017, arXiv:1612.03928, equation 2; its published code squares and averages instead"
+    paper = (
+        "Zagoruyko, Komodakis 2017, arXiv:1612.03928, equation 2; its published code squares and averages instead, by "
+        "a weight of 1000"
+    )
     use_when = "Convolutional teacher and student of one family; across families it often does worse than no teacher."
     tasks = EVERY_TASK
     needs_taps = True
@@ -53,7 +56,10 @@ class NST(LossTerm):
         "mean over taps of mean_B( mean_{c,c'} k(s_c, s_c') + mean_{c,c'} k(t_c, t_c') - 2 mean_{c,c'} k(s_c, t_c') ), "
         "k(x, y) = (x . y)^2, s_c and t_c the maps of one channel over their length"
     )
-    paper = "Huang, Wang 2017, arXiv:1707.01219, equation 5 with the polynomial kernel of degree 2"
+    paper = (
+        "Huang, Wang 2017, arXiv:1707.01219, equation 5 with the polynomial kernel of degree 2; 50 is its weight in "
+        "the comparison of Tian et al. 2020, arXiv:1910.10699"
+    )
     use_when = "As attention, where channels are selective for different places."
     tasks = EVERY_TASK
     needs_taps = True
@@ -67,7 +73,10 @@ class FSP(LossTerm):
     weight: Weight = 50.0
 
     formula = "mean over neighbouring taps of mean_B( mean_{c,c'}( (G_s - G_t)^2 ) ), G = F_1 F_2^T / places"
-    paper = "Yim et al. 2017, A gift from knowledge distillation, CVPR, equations 1 and 2"
+    paper = (
+        "Yim et al. 2017, A gift from knowledge distillation, CVPR, equations 1 and 2; 50 is the weight in the "
+        "comparison of Tian et al. 2020, arXiv:1910.10699"
+    )
     use_when = "Teacher and student of one family and width that differ in depth. Features must be of ordinary size."
     tasks = EVERY_TASK
     needs_taps = True
@@ -85,7 +94,8 @@ class ICC(LossTerm):
         "goes through a learned 1x1 convolution where the widths differ"
     )
     paper = (
-        "Liu et al. 2021, ICKD, arXiv:2202.03680, equations 2 to 4; averaging over c^2 instead takes a weight of 500"
+        "Liu et al. 2021, ICKD, arXiv:2202.03680, equations 2 to 4; its code averages over c^2 with a weight of 500, "
+        "which is 2.5 here for 200 channels"
     )
     use_when = "Convolutional networks whose maps differ in size."
     tasks = EVERY_TASK

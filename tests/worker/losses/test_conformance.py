@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from core.errors import UserConfig
+from models.spec.job import JobSpec
 from tests.reference.case import Case, Side
 from tests.worker.losses.cases import (
     CHOICES,
@@ -115,6 +117,17 @@ def test_gradient_reaches_the_student_and_the_projector(choice: Choice) -> None:
     assert {name for name in leaves(loss, student) if name.startswith("parameters.")} <= reached
 
 
+@each_loss
+def test_no_gradient_reaches_the_teacher(choice: Choice) -> None:
+    """Not even where its outputs have a way back, as those of a peer that is in training itself."""
+    case = make_case(spec_of(choice))
+    loss = make_loss(case)
+    teacher = outputs(case.teacher, grad=True)
+    loss(outputs(case.student, grad=True), teacher, batch_of(case)).backward()
+    assert teacher.embedding is not None
+    assert all(x.grad is None for x in (teacher.logits, teacher.embedding, *teacher.features.values()))
+
+
 def make_identity(loss: torch.nn.Module) -> None:
     """Projectors that change nothing."""
     with torch.no_grad():
@@ -204,6 +217,24 @@ def test_labels_matter_where_the_menu_says_so(choice: Choice) -> None:
     case = make_case(spec_of(choice))
     other = replace(case, y=case.y[::-1].copy())
     assert (value_of(other) != value_of(case)) == choice.entry.needs_labels
+
+
+@each_loss
+def test_mixtures_of_samples_are_right_or_refused(choice: Choice) -> None:
+    """A term that reads no label is the same with two of them; one that does is refused before the job runs."""
+    case = make_case(spec_of(choice))
+    loss, batch = make_loss(case), batch_of(case)
+    mixed = replace(batch, y=batch.y.flip(0), y_other=batch.y, share=torch.linspace(0, 1, len(batch.y)))
+    given = outputs(case.student), outputs(case.teacher)
+    job = {"teacher": "tch_1", "dataset": "dst_1", "student": {"type": "mlp"}, "train": {"mixup": 0.2}}
+    term = spec_of(choice).model_dump()
+    if choice.entry.needs_labels:
+        with pytest.raises(ValidationError, match="reads one") as refused:
+            JobSpec.model_validate({**job, "loss": term})
+        assert [fault["loc"] for fault in refused.value.errors()] == [("train",)]
+    else:
+        assert torch.equal(loss(*given, mixed), loss(*given, batch))
+        assert JobSpec.model_validate({**job, "loss": term}).train.mixup
 
 
 @each_loss
