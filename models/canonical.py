@@ -3,7 +3,8 @@ the API shows and the engine reads.
 
 A data set is one safetensors file with these tensors, rows in a fixed order (the row number is the sample id):
     x      uint8 (N, C, H, W) for images; float32 (N, D) for tables, already encoded as `columns` says
-    y      int64 (N,) class index; float32 (N,) standardised target for a regression
+    y      int64 (N,) class index, -1 where there is no label; float32 (N,) standardised target for a regression, NaN
+           where there is none
     split  uint8 (N,): 0 train, 1 val, 2 test
 A teacher is one safetensors state_dict that fits its architecture, or one ONNX graph.
 """
@@ -57,6 +58,8 @@ class DatasetMeta(Record):
 
     task: TaskName
     counts: dict[str, int]
+    #: Rows with a label in each split that has rows without; empty where all have one.
+    labelled: dict[str, int] = {}
     #: (C, H, W) or (D,)
     input_shape: tuple[int, ...]
     num_outputs: int
@@ -66,6 +69,14 @@ class DatasetMeta(Record):
     std: list[float] = []
     columns: list[Column] = []
     target: Target | None = None
+
+    def num_labelled(self, split: str) -> int:
+        """How many rows of a split have a label."""
+        return self.labelled.get(split, self.counts.get(split, 0))
+
+    def all_labelled(self, split: str) -> bool:
+        """Whether each row of a split has a label."""
+        return self.num_labelled(split) == self.counts.get(split, 0)
 
 
 class Tap(Record):

@@ -23,8 +23,8 @@ from models.spec.job import JobSpec
 from models.work import StagedTeacher, WorkOrder
 from worker.engine import cache, optim
 from worker.engine.feed import Feed
-from worker.engine.loop import Plan, Run
 from worker.engine.networks import build_network
+from worker.engine.training import make_run
 from worker.engine.wiring import Parts, wire
 
 ROWS, SHAPE, CLASSES = 8192, (3, 32, 32), 100
@@ -65,7 +65,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for name, measure in timed.items():
                 rates[name].append(measure(args.seconds))
-    print(f"{args.device}, {torch.get_num_threads()} threads, batch {args.batch}, {parts.precision.name}")
+    print(f"{args.device}, {torch.get_num_threads()} threads, batch {args.batch}, {parts.student.precision.name}")
     floor = median(rates["bare step"])
     for name, values in rates.items():
         print(f"{name:28} {median(values):9.0f} images/s   {median(values) / floor:5.2f} of the bare step")
@@ -116,13 +116,13 @@ def make_parts(folder: Path, batch_size: int, device: torch.device) -> Parts:
 
 def bare_step(parts: Parts, batch_size: int, clock: str) -> Callable[[float], float]:
     """The student alone on one batch that is ready: forward, cross-entropy, backward, optimizer."""
-    module = parts.student().module.train()
+    module = parts.student.network().module.train()
     rows = parts.splits["train"].take(torch.arange(batch_size, device=parts.device))
     x = parts.view(rows.raw)
     optimizer = optim.make_optimizer(parts.order.spec.train.optimizer, module.parameters())
 
     def step() -> None:
-        with parts.precision.autocast():
+        with parts.student.precision.autocast():
             logits = module(x)
         torch.autograd.backward(F.cross_entropy(logits.float(), rows.y))
         optimizer.step()
@@ -145,10 +145,8 @@ def engine(parts: Parts, clock: str, *, kept: bool) -> Callable[[float], float]:
     """The loop of the engine, batches and loss and meter included."""
     split = parts.splits["train"]
     says = cache.keep(parts.teacher, split, 256, parts.device, lambda: None) if kept else parts.teacher
-    feed = Feed(split, parts.view, None if kept else parts.task.augmentation(), says)
-    net = parts.tapped_student()
-    plan = Plan(parts.order.spec.train, split.num_batches(parts.order.spec.train.batch_size))
-    run = Run("student", plan, net, parts.objective(net), feed, parts.task, parts.precision)
+    run = make_run(parts, parts.syllabus.groups[0])
+    run.feed = Feed(split, parts.view, None if kept else parts.task.augmentation(), says)
 
     def measure(seconds: float) -> float:
         start, before = 0.0, 0
@@ -167,7 +165,7 @@ def engine(parts: Parts, clock: str, *, kept: bool) -> Callable[[float], float]:
                 run.epoch, run.at = run.epoch + 1, 0
         except Elapsed:
             synchronize(parts.device)
-        return (run.step - before) * plan.train.batch_size / (CLOCKS[clock]() - start)
+        return (run.step - before) * run.plan.train.batch_size / (CLOCKS[clock]() - start)
 
     return measure
 

@@ -51,7 +51,8 @@ def _follow_in_lines(events: Iterable[dict[str, Any]], console: Console) -> None
 
 
 def _where(data: dict[str, Any]) -> str:
-    run = {"student": "with a teacher", "control": "without a teacher"}.get(data.get("run", ""), "")
+    run = {"student": "with a teacher", "control": "without a teacher"}.get(data.get("run", ""))
+    run = run or str(data.get("run", ""))
     return f"training {run}, epoch {data['epoch']}/{data['epochs']}"
 
 

@@ -10,22 +10,24 @@ import torch
 from core.errors import UserConfig
 from models.work import WorkOrder
 from worker.engine.checkpoint import Checkpoints, State
-from worker.engine.loop import Run, Trail, Weights, trail_from, trail_state
+from worker.engine.learner import Trail, Weights, trail_from, trail_state
+from worker.engine.loop import Run
+from worker.engine.precision import Name
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop
 
-STUDENT, CONTROL = "student", "control"
-
 #: Raised with every change that an older checkpoint cannot be gone on from.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass
 class Finished:
-    """A run that is over: its trail, and its weights after the last epoch."""
+    """A lesson that is over: its trail, and its weights after the last epoch."""
 
     trail: Trail
     last: Weights
+    #: After the last epoch, what is evaluated beside the network.
+    beside: Weights = field(default_factory=dict)
 
 
 @dataclass
@@ -40,19 +42,15 @@ class Attempt:
     checkpoints: Checkpoints
     finished: dict[str, Finished] = field(default_factory=dict)
 
-    @property
-    def runs(self) -> list[str]:
-        """What is trained, in order."""
-        return [STUDENT, CONTROL] if self.order.spec.train.control else [STUDENT]
-
-    def state(self, precision: str, run: Run | None) -> State:
+    def state(self, precisions: dict[str, Name], run: Run | None) -> State:
         """Everything that another attempt needs; `run` is the one that is not finished."""
         return {
             "format": _FORMAT,
             "order": fingerprint(self.order),
-            "precision": precision,
+            "precisions": precisions,
             "finished": {
-                name: {"trail": trail_state(done.trail), "last": done.last} for name, done in self.finished.items()
+                name: {"trail": trail_state(done.trail), "last": done.last, "beside": done.beside}
+                for name, done in self.finished.items()
             },
             "active": run.name if run else None,
             "run": run.state_dict() if run else None,
@@ -70,7 +68,7 @@ class Attempt:
                 code="checkpoint_mismatch",
             )
         for name, run in saved["finished"].items():
-            self.finished[name] = Finished(trail_from(run["trail"]), run["last"])
+            self.finished[name] = Finished(trail_from(run["trail"]), run["last"], run["beside"])
         return saved
 
     def _broken(self, path: Path, error: Exception) -> None:

@@ -83,10 +83,18 @@ class Lens:
             teacher = replace(teacher, logits=self.columns.of_teacher(teacher.logits))
         if self.columns.ours is not None:
             student = replace(student, logits=self.columns.of_student(student.logits))
-            known_N = self.columns.known(batch.y)
-            assert known_N is not None, "some classes are left out"
-            batch = replace(batch.weighted(known_N.float()), y=self.columns.labels(batch.y))
+            batch = replace(batch.weighted(self._spoken_of(batch)), y=self.columns.labels(batch.y))
         return student, teacher, batch
+
+    def _spoken_of(self, batch: Batch) -> Tensor:
+        """1 for samples of these classes or without a label, 0 for others (N,); a mixture by its parts."""
+        known_N = self.columns.known(batch.y)
+        assert known_N is not None, "some classes are left out"
+        if batch.share is None or batch.y_other is None:
+            return known_N.float()
+        other_N = self.columns.known(batch.y_other)
+        assert other_N is not None, "some classes are left out"
+        return batch.share * known_N + (1 - batch.share) * other_N
 
 
 PLAIN = Lens()

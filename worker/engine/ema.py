@@ -1,6 +1,7 @@
-"""An averaged copy of the student: the one that is evaluated and handed out where the spec asks for it.
+"""An averaged copy of the student: evaluated and handed out where `train.ema` asks for it, or its own teacher.
 
-average = decay * average + (1 - decay) * student after each step, for parameters and for the statistics of batch norm.
+average = decay * average + (1 - decay) * student after each step, for parameters and for the statistics of batch norm:
+those of the student are of its activations today, and would not fit averaged weights. Counters are copied.
 Over the first steps the decay is min(decay, (1 + t) / (10 + t)), the rule of TensorFlow's ExponentialMovingAverage with
 num_updates: with a fixed decay, a short run would hand out mostly the random start.
 """

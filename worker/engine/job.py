@@ -1,4 +1,4 @@
-"""One order from its files to its artifacts: check, train, train the control, score, export.
+"""One order from its files to its artifacts: check, train lesson after lesson, score, export.
 
 The order of things is here; how each is done is in the module of its name.
 """
@@ -13,10 +13,13 @@ from core.errors import Deadline, Infra, JobFailure
 from models.status import FailureClass, Phase
 from models.work import WorkOrder
 from worker.engine import report, results
-from worker.engine.attempt import STUDENT, Attempt, Finished
-from worker.engine.check_teacher import check_teacher
+from worker.engine.attempt import Attempt, Finished
+from worker.engine.check_teacher import Scored, check_teacher
 from worker.engine.checkpoint import Checkpoints
 from worker.engine.failures import failure
+from worker.engine.learner import Weights
+from worker.engine.lessons import STUDENT
+from worker.engine.loop import Run
 from worker.engine.networks import Network
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop, Stopped
@@ -25,6 +28,8 @@ from worker.engine.wiring import Parts, wire
 
 #: Written beside what the spec asks for, wherever the architecture is our own.
 _SOURCE = "source"
+#: The form of all students but the job's own.
+_STAGE = "pth"
 
 
 def run_order(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop) -> None:
@@ -56,24 +61,22 @@ def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
     progress, check = attempt.progress, attempt.stop.check
     progress.phase(Phase.CHECKING)
     saved = attempt.load()
-    parts = wire(attempt.order, attempt.workdir, attempt.device, saved["precision"] if saved else None)
-    teacher_val = check_teacher(parts, progress, check)
+    parts = wire(attempt.order, attempt.workdir, attempt.device, saved["precisions"] if saved else None)
+    teachers_val = check_teacher(parts, progress, check) if parts.handed_in else Scored()
     try:
-        for name in attempt.runs:
-            if name not in attempt.finished:
-                train(attempt, parts, name, saved if saved and saved["active"] == name else None)
+        for group in parts.syllabus.groups:
+            if group[0].name not in attempt.finished:
+                resumed = saved if saved and saved["active"] == group[0].name else None
+                train(attempt, parts, group, teachers_val.together, resumed)
     except Interrupted as interrupted:
-        run = interrupted.run
-        if STUDENT in attempt.finished or run.step:
-            so_far = attempt.finished.get(STUDENT) or Finished(run.trail, run.weights())
-            _hand_out_so_far(attempt, parts, so_far)
+        _hand_out_so_far(attempt, parts, interrupted.run)
         raise interrupted.why from None
     progress.phase(Phase.EVALUATING)
     try:
-        return parts, results.score(parts, attempt.finished, teacher_val, check)
+        return parts, results.score(parts, attempt.finished, teachers_val, check)
     except (Stopped, Deadline):
         attempt.checkpoints.wait()
-        _hand_out_so_far(attempt, parts, attempt.finished[STUDENT])
+        _hand_out_so_far(attempt, parts)
         raise
 
 
@@ -86,21 +89,37 @@ def _worth_repeating(told: JobFailure) -> JobFailure:
 
 def _hand_out(attempt: Attempt, parts: Parts, scored: results.Results) -> None:
     out = _out(attempt)
-    student = parts.student_with(scored.student.weights)
+    student = parts.student.with_weights(scored.student.weights)
     files = _export(attempt, student, out, [*attempt.order.spec.export, _SOURCE])
+    files += [_export_stage(parts, name, scored.lessons[name].weights, out) for name in parts.syllabus.stages]
     attempt.progress.close_phase()
-    report.write_json(out / "report.json", report.report(attempt, parts, scored, student.module, files))
+    report.write_json(out / "report.json", report.report(attempt, parts, scored, files))
     files.append(out / "report.json")
     report.write_json(out / "manifest.json", report.manifest(attempt, parts, files, partial=False))
 
 
-def _hand_out_so_far(attempt: Attempt, parts: Parts, so_far: Finished) -> None:
-    """The best student so far, or the one in training; whoever stopped the job waits for it, so no more than that."""
-    out = _out(attempt)
-    epoch, weights = results.select(so_far, attempt.order.spec.train.select)
-    student = parts.student_with(weights)
-    files = _export(attempt, student, out, attempt.order.spec.export)
-    report.write_json(out / "report.json", report.partial_report(attempt, parts, student.module, epoch, files))
+def _hand_out_so_far(attempt: Attempt, parts: Parts, run: Run | None = None) -> None:
+    """The students that there are; `run` is what was in training. Whoever stopped the job waits, so no more than that.
+
+    Nothing where nothing has been trained.
+    """
+    there = dict(attempt.finished)
+    if run is not None and run.step:
+        there |= {learner.name: Finished(learner.trail, learner.weights()) for learner in run.learners}
+    if not there:
+        return
+    out, files, chosen = _out(attempt), list[Path](), dict[str, int]()
+    for name, done in there.items():
+        epoch, weights = results.select(done, parts.lessons[name].lesson.train.select)
+        if name == STUDENT:
+            files += _export(attempt, parts.student.with_weights(weights), out, attempt.order.spec.export)
+        elif name in parts.syllabus.stages and name in attempt.finished:
+            files.append(_export_stage(parts, name, weights, out))
+        else:
+            continue
+        chosen[name] = epoch
+    active = run.name if run is not None else None
+    report.write_json(out / "report.json", report.partial_report(attempt, parts, active, chosen, files))
     files.append(out / "report.json")
     report.write_json(out / "manifest.json", report.manifest(attempt, parts, files, partial=True))
 
@@ -115,3 +134,12 @@ def _export(attempt: Attempt, student: Network, out: Path, formats: Sequence[str
     """Each format by its file in worker/exporters; one that does not apply gives no file."""
     made = [import_module(f"worker.exporters.{name}").export(student, attempt.order, out) for name in formats]
     return [path for path in made if path is not None]
+
+
+def _export_stage(parts: Parts, name: str, weights: Weights, out: Path) -> Path:
+    """The weights of a student that stands beside or before the job's: assistant_1.pth."""
+    wired = parts.lessons[name]
+    spec = parts.order.spec.model_copy(update={"student": wired.lesson.student})
+    order = parts.order.model_copy(update={"spec": spec})
+    path: Path = import_module(f"worker.exporters.{_STAGE}").export(wired.with_weights(weights), order, out, stem=name)
+    return path

@@ -1,87 +1,38 @@
-"""The training loop of one run: of the student, or of its control without a teacher.
+"""The training loop of one run: of one network, or of several that learn from each other on the same batches.
 
 A step does no input and output and never waits for the device. Between steps everything that makes the run lies in
 `state_dict`, and a run that is loaded from it goes on exactly as the other would have.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.errors import UserConfig
-from models.spec.training import Train
 from worker.engine import optim
 from worker.engine.checkpoint import State
-from worker.engine.ema import Average
 from worker.engine.feed import Feed
-from worker.engine.meter import Meter
-from worker.engine.objective import Objective
-from worker.engine.precision import Precision
-from worker.engine.taps import Tapped
-from worker.engine.task import Metrics, Task
-
-Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is. A step is one move of the optimizer, over `accumulate` batches."""
-
-    train: Train
-    num_batches: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps, the last of which may have fewer batches."""
-        return -(-self.num_batches // self.train.accumulate)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run, if it is not stopped early."""
-        return self.steps_per_epoch * self.train.epochs
-
-
-@dataclass
-class Best:
-    """The epoch that ranks first on the validation split, counted from 1."""
-
-    epoch: int
-    metrics: Metrics
-    weights: Weights
-
-
-@dataclass
-class Trail:
-    """What a run leaves behind: its epochs, the best and the last weights."""
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    best: Best | None = None
-    #: What early stopping watches: the figure to beat, and for how many epochs it has stood.
-    watched: float | None = None
-    stale: int = 0
-    stopped_early: bool = False
-    train_s: float = 0.0
+from worker.engine.following import Following
+from worker.engine.learner import Learner, Plan
+from worker.engine.outputs import Outputs, detached
+from worker.engine.task import Metrics
 
 
 class Run:
-    """One network in training."""
+    """Networks in training, step by step together. The first gives the run its name, and its end."""
 
-    def __init__(
-        self, name: str, plan: Plan, net: Tapped, objective: Objective, feed: Feed, task: Task, precision: Precision
-    ) -> None:
-        self.name, self.plan, self.net, self.objective = name, plan, net, objective
-        self.feed, self._task, self._precision = feed, task, precision
-        spec = plan.train
-        self._trained = [*net.module.parameters(), *objective.parameters()]
-        self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
-        self._average = Average(net.module, spec.ema) if spec.ema else None
-        self._meter = Meter(objective.names, self._trained[0].device)
+    def __init__(self, plan: Plan, learners: Sequence[Learner], feed: Feed, following: Following | None = None) -> None:
+        self.plan, self.learners, self.feed = plan, list(learners), feed
+        self._following = following
         #: Whole epochs done, steps done in the epoch after them.
         self.epoch, self.at = 0, 0
-        self.trail = Trail()
+
+    @property
+    def name(self) -> str:
+        """That of the first network."""
+        return self.learners[0].name
 
     @property
     def step(self) -> int:
@@ -91,7 +42,7 @@ class Run:
     @property
     def done(self) -> bool:
         """True when there is nothing left to train."""
-        return self.epoch >= self.plan.train.epochs or self.trail.stopped_early
+        return self.epoch >= self.plan.train.epochs or self.learners[0].trail.stopped_early
 
     @property
     def lr(self) -> float:
@@ -100,120 +51,80 @@ class Run:
         step = min(self.step, self.plan.steps - 1)
         return optim.rate(spec.schedule, spec.optimizer.lr, step, self.plan.steps, self.plan.steps_per_epoch)
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is evaluated and handed out: the averaged copy where there is one."""
-        return self._average.module if self._average else self.net.module
-
     def train_epoch(self, between: Callable[[], None]) -> None:
         """The steps that are left of this epoch; `between` is called after each and may raise."""
         spec = self.plan.train
         batches = self.feed.split.shuffled(spec.seed, self.epoch, spec.batch_size)
-        self.net.module.train()
+        for learner in self.learners:
+            learner.net.module.train()
         for at in range(self.at, self.plan.steps_per_epoch):
             start = time.monotonic()
             self._step(batches[at * spec.accumulate : (at + 1) * spec.accumulate])
             self.at += 1
-            self.trail.train_s += time.monotonic() - start
+            for learner in self.learners:
+                learner.trail.train_s += time.monotonic() - start
             between()
 
-    def finish_epoch(self, val: Metrics) -> dict[str, Any]:
-        """Take the epoch's validation figures, if there are any; returns the line for its event."""
-        line = {"epoch": self.epoch + 1, "step": self.step, "run": self.name, "train": self.figures(), "val": val}
-        self.trail.epochs.append(line)
-        if val:
-            self._rank(val)
+    def finish_epoch(self, vals: Sequence[Metrics]) -> list[dict[str, Any]]:
+        """Take the validation figures of each network, if there are any; returns the lines for their events."""
+        self.refuse_not_finite()
+        lines = [
+            learner.finish_epoch(self.epoch + 1, self.step, self.lr, val)
+            for learner, val in zip(self.learners, vals, strict=True)
+        ]
         self.epoch, self.at = self.epoch + 1, 0
-        self._meter.clear()
-        return line
+        if self._following:
+            self._following.after_epoch(self.epoch)
+        return lines
 
     def figures(self) -> Metrics:
-        """The means of the epoch so far, and the learning rate. Waits for the device."""
+        """Of the first network: the means of the epoch so far, and the learning rate. Waits for the device."""
         self.refuse_not_finite()
-        return {**self._meter.read(), "lr": self.lr}
+        return self.learners[0].figures(self.lr)
 
     def refuse_not_finite(self) -> None:
         """UserConfig where a loss of this epoch was not finite. Waits for the device."""
-        bad = self._meter.first_bad()
-        if bad is None:
-            return
-        spec = self.plan.train
-        step = self.epoch * self.plan.steps_per_epoch + bad // spec.accumulate + 1
-        broken = [name for name, value in self._meter.read().items() if value - value != 0]
-        raise UserConfig.at(
-            "/train/optimizer/lr",
-            f"the loss was not finite at step {step} (epoch {self.epoch + 1}, {self.name}; {', '.join(broken)}): most "
-            f"likely the learning rate {spec.optimizer.lr:g} is too high. Try {spec.optimizer.lr / 10:g}, a warm-up "
-            "(train.schedule.warmup_epochs) or train.clip_norm",
-            code="loss_not_finite",
-        )
-
-    def weights(self) -> Weights:
-        """A copy of what would be handed out now."""
-        return {name: x.detach().clone() for name, x in self.evaluated.state_dict().items()}
+        for learner in self.learners:
+            learner.refuse_not_finite(self.epoch)
 
     def state_dict(self) -> State:
         """Everything that the run is made of; random generators are the caller's."""
         return {
             "epoch": self.epoch,
             "at": self.at,
-            "model": self.net.module.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
-            "meter": self._meter.state_dict(),
-            "trail": trail_state(self.trail),
+            "learners": [learner.state_dict() for learner in self.learners],
+            "following": self._following.state_dict() if self._following else None,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from a saved state."""
         self.epoch, self.at = state["epoch"], state["at"]
-        self.net.module.load_state_dict(state["model"])
-        self.objective.load_state_dict(state["objective"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        if self._average:
-            self._average.load_state_dict(state["average"])
-        self._meter.load_state_dict(state["meter"])
-        self.trail = trail_from(state["trail"])
+        for learner, saved in zip(self.learners, state["learners"], strict=True):
+            learner.load_state_dict(saved)
+        if self._following:
+            self._following.load_state_dict(state["following"])
 
     def _step(self, group: list[Tensor]) -> None:
-        """One move of the optimizer: the gradient of the mean over all samples of the group."""
-        spec = self.plan.train
+        """One move of each optimizer: the gradient of the mean over all samples of the group."""
         samples = sum(len(positions_B) for positions_B in group)
         for positions_B in group:
             x, batch, teacher = self.feed(positions_B, self.epoch, self.step / self.plan.steps)
-            with self._precision.autocast():
-                student = self.net(x)
-            loss, values_K = self.objective(student, teacher, batch)
-            (loss * (len(positions_B) / samples) if len(group) > 1 else loss).backward()
-            self._meter.add(values_K, len(positions_B))
-        if spec.clip_norm:
-            nn.utils.clip_grad_norm_(self._trained, spec.clip_norm)
-        optim.set_rate(self._optimizer, self.lr)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        if self._average:
-            self._average.update()
+            # All speak before any of them learns.
+            said = [learner.answer(x) for learner in self.learners]
+            heard = [self._heard(at, said, teacher) for at in range(len(said))]
+            for learner, own, others in zip(self.learners, said, heard, strict=True):
+                learner.learn(own, others, batch, len(positions_B) / samples)
+        lr = self.lr
+        for learner in self.learners:
+            learner.move(lr)
+        if self._following:
+            self._following.after_step()
 
-    def _rank(self, val: Metrics) -> None:
-        trail, rank = self.trail, self._task.rank(val)
-        if trail.best is None or rank > self._task.rank(trail.best.metrics):
-            trail.best = Best(self.epoch + 1, val, self.weights())
-        stopping = self.plan.train.early_stopping
-        if stopping is None:
-            return
-        if trail.watched is None or rank[0] > trail.watched + stopping.min_delta:
-            trail.watched, trail.stale = rank[0], 0
-        else:
-            trail.stale += 1
-        trail.stopped_early = trail.stale >= stopping.patience
-
-
-def trail_state(trail: Trail) -> State:
-    """A trail as plain values and tensors."""
-    return {**trail.__dict__, "best": trail.best.__dict__ if trail.best else None}
-
-
-def trail_from(state: State) -> Trail:
-    """The trail of a saved state."""
-    return Trail(**{**state, "best": Best(**state["best"]) if state["best"] else None})
+    def _heard(self, at: int, said: list[Outputs], teacher: Outputs | None) -> Outputs | None:
+        """What the network at this place is taught by: those beside it as members, or else the teacher."""
+        beside = {
+            learner.name: detached(outputs)
+            for place, (learner, outputs) in enumerate(zip(self.learners, said, strict=True))
+            if place != at
+        }
+        return replace(next(iter(beside.values())), members=beside) if beside else teacher

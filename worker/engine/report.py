@@ -8,63 +8,77 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from models.work import WorkOrder
+from worker.engine.answers import teacher_figures
 from worker.engine.attempt import Attempt
+from worker.engine.check_teacher import Scored as Teachers
 from worker.engine.checkpoint import write_whole
+from worker.engine.lessons import CONTROL, STUDENT
 from worker.engine.networks import count_parameters
 from worker.engine.normalise import student_figures
 from worker.engine.objective import taps_of, term_names
+from worker.engine.outputs import has_label
 from worker.engine.progress import finite
-from worker.engine.results import Results, Scored
+from worker.engine.results import Epoch, Results, Scored
+from worker.engine.wired import Wired
 from worker.engine.wiring import Parts
 
 #: Raised with every change after which the same order may give other weights.
 ENGINE_VERSION = 1
 
 
-def report(
-    attempt: Attempt, parts: Parts, results: Results, student: nn.Module, files: Iterable[Path]
-) -> dict[str, Any]:
+def report(attempt: Attempt, parts: Parts, results: Results, files: Iterable[Path]) -> dict[str, Any]:
     """The record of a finished job."""
     order, chosen = attempt.order, results.student.selected
-    test_y = parts.splits["test"].y
-    details = {} if chosen.test_logits is None else parts.task.details(chosen.test_logits, test_y)
+    control = results.lessons[parts.syllabus.control].selected if parts.syllabus.control else None
     return {
         "task": order.dataset.task,
         "partial": False,
         "test": {
-            "teacher": results.teacher_test,
+            **_teachers(parts, results.teachers["test"]),
             "student": chosen.test,
-            "control": results.control.selected.test if results.control else None,
-            "agreement": results.agreement,
+            "control": control.test if control else None,
+            "agreement": results.agreement_with_teacher,
             "agreement_is": parts.task.agreement_name,
-            **details,
+            **_details(parts, chosen),
         },
         "val": {
-            "teacher": results.teacher_val,
+            **_teachers(parts, results.teachers["val"]),
             "student": chosen.val,
-            "control": results.control.selected.val if results.control else None,
+            "control": control.val if control else None,
         },
         "best_epoch": results.student.best.epoch,
         "last_epoch": results.student.last.epoch,
         "selected": order.spec.train.select,
         "selected_epoch": chosen.epoch,
-        "runs": {name: _run(attempt, name, scored) for name, scored in results.runs.items()},
-        **_facts(attempt, parts, student, files),
+        "runs": {
+            name: _run(attempt, name, scored)
+            for name, scored in results.lessons.items()
+            if name not in parts.syllabus.stages
+        },
+        "stages": [_stage(attempt, parts, results, name) for name in parts.syllabus.stages],
+        **_why_no_control(order),
+        **_facts(attempt, parts, files),
     }
 
 
 def partial_report(
-    attempt: Attempt, parts: Parts, student: nn.Module, epoch: int, files: Iterable[Path]
+    attempt: Attempt, parts: Parts, active: str | None, chosen: dict[str, int], files: Iterable[Path]
 ) -> dict[str, Any]:
-    """The record of a job that was stopped: nothing was scored on the test split."""
+    """The record of a job that was stopped: nothing was scored on the test split.
+
+    `active` is the lesson that was being held, None where all were over; `chosen` the epoch of each network there is.
+    """
     return {
         "task": attempt.order.dataset.task,
         "partial": True,
-        "selected_epoch": epoch,
-        **_facts(attempt, parts, student, files),
+        "stage": active,
+        "selected_epoch": chosen.get(STUDENT),
+        "stages": [
+            {"name": name, "selected_epoch": epoch} for name, epoch in chosen.items() if name in parts.syllabus.stages
+        ],
+        **_facts(attempt, parts, files),
     }
 
 
@@ -82,7 +96,7 @@ def manifest(attempt: Attempt, parts: Parts, files: Iterable[Path], *, partial: 
         "spec_sha256": spec_sha256(order),
         "spec": order.spec.resolved().model_dump(mode="json"),
         "seed": order.spec.train.seed,
-        "precision": {"student": parts.precision.name, "teacher": parts.teacher.precision.name},
+        "precision": _precision(parts),
         "versions": {"torch": torch.__version__, "python": platform.python_version(), "engine": ENGINE_VERSION},
         "device": device_name(attempt.device),
         "threads": torch.get_num_threads(),
@@ -115,6 +129,28 @@ def _processor_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
+def _why_no_control(order: WorkOrder) -> dict[str, str]:
+    """Where a control was asked for and could not be trained."""
+    if order.dataset.num_labelled("train") or not order.spec.train.control:
+        return {}
+    return {"no_control": "no training row has a label, so there is nothing to train a student by without a teacher"}
+
+
+def _teachers(parts: Parts, said: Teachers) -> dict[str, Any]:
+    """The figures of the teacher, or of all of them together, and of each where there are several."""
+    together = {"teacher": teacher_figures(parts.task, said.together)}
+    return {**together, "teachers": said.each} if len(said.each) > 1 else together
+
+
+def _details(parts: Parts, chosen: Epoch) -> dict[str, object]:
+    """More on the student than its metrics, over the test rows that have labels."""
+    y = parts.splits["test"].y
+    labelled = has_label(y)
+    if chosen.test_logits is None or not bool(labelled.any()):
+        return {}
+    return parts.task.details(chosen.test_logits[labelled], y[labelled])
+
+
 def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:
     trail = attempt.finished[name].trail
     return {
@@ -125,20 +161,44 @@ def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _facts(attempt: Attempt, parts: Parts, student: nn.Module, files: Iterable[Path]) -> dict[str, Any]:
+def _stage(attempt: Attempt, parts: Parts, results: Results, name: str) -> dict[str, Any]:
+    """A student beside the job's own: who taught it, and what came of it."""
+    wired, scored = parts.lessons[name], results.lessons[name]
+    return {
+        "name": name,
+        "file": f"{name}.pth",
+        "taught_by": list(wired.heard),
+        "agreement": results.agreement.get(name),
+        "parameters": count_parameters(wired.start.module),
+        "selected": wired.lesson.train.select,
+        "selected_epoch": scored.selected.epoch,
+        "taps": _taps(wired),
+        **_run(attempt, name, scored),
+    }
+
+
+def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, Any]:
     order = attempt.order
     return {
-        "parameters": {**_parameters(order), "student": count_parameters(student)},
+        "parameters": {**_parameters(order), "student": count_parameters(parts.student.start.module)},
         "sizes": {**_sizes(attempt), **{path.name: path.stat().st_size for path in files}},
+        **_several(order),
         "input": _input(order),
         "classes": order.dataset.classes,
-        "taps": _taps(parts),
+        "taught_by": list(parts.student.heard),
+        "taps": _taps(parts.student),
         "timings": {name: round(seconds, 3) for name, seconds in attempt.progress.seconds.items()},
         "seed": order.spec.train.seed,
-        "precision": {"student": parts.precision.name, "teacher": parts.teacher.precision.name},
+        "precision": _precision(parts),
         "device": device_name(attempt.device),
         "warnings": attempt.progress.warnings,
     }
+
+
+def _precision(parts: Parts) -> dict[str, str]:
+    """In what numbers the teacher computed, and each network of the job; the control as the student."""
+    teacher: dict[str, str] = {"teacher": parts.teacher.precision.name} if parts.handed_in else {}
+    return {**teacher, **{name: own for name, own in parts.precisions.items() if name != CONTROL}}
 
 
 def _input(order: WorkOrder) -> dict[str, Any]:
@@ -150,14 +210,29 @@ def _input(order: WorkOrder) -> dict[str, Any]:
     return {"shape": list(data.input_shape), "layout": "NCHW", "range": [0, 1], "mean": mean, "std": std}
 
 
-def _taps(parts: Parts) -> dict[str, list[dict[str, str]]]:
-    """The pairs of each term that reads features, as they were chosen."""
-    named = zip(term_names(parts.terms), parts.terms, strict=True)
-    return {name: [pair.model_dump() for pair in taps_of(term)] for name, term in named if term.needs_taps}
+def _taps(wired: Wired) -> dict[str, list[dict[str, str]]]:
+    """The pairs of each term that reads features, as they were chosen; with several who teach, for each of them."""
+    pairs = {}
+    for taught_by, heard in wired.heard.items():
+        for name, term in zip(term_names(heard.terms), heard.terms, strict=True):
+            if term.needs_taps:
+                key = name if len(wired.heard) == 1 else f"{name}@{taught_by}"
+                pairs[key] = [pair.model_dump() for pair in taps_of(term)]
+    return pairs
 
 
 def _parameters(order: WorkOrder) -> dict[str, int]:
     return {"teacher": order.only_teacher.meta.parameters} if order.only_teacher else {}
+
+
+def _several(order: WorkOrder) -> dict[str, Any]:
+    """Those who teach where there are several, by id."""
+    if len(order.teachers) + len(order.outputs) < 2:
+        return {}
+    stored = {
+        name: {"sha256": staged.sha256, "parameters": staged.meta.parameters} for name, staged in order.teachers.items()
+    }
+    return {"teachers": {**stored, **{name: {"sha256": given.sha256} for name, given in order.outputs.items()}}}
 
 
 def _sizes(attempt: Attempt) -> dict[str, int]:

@@ -1,15 +1,20 @@
-"""The figures of a finished job: teacher, student and control on the validation and test splits, in float32."""
+"""The figures of a finished job: the teacher and every student on the validation and test splits, in float32."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from worker.engine.attempt import CONTROL, STUDENT, Finished
-from worker.engine.check_teacher import comparable
-from worker.engine.evaluate import Check, ask, predict
-from worker.engine.loop import Weights
+from worker.engine.answers import Answers, agreement, figures
+from worker.engine.attempt import Finished
+from worker.engine.check_teacher import Scored as Teachers
+from worker.engine.check_teacher import score_teachers
+from worker.engine.evaluate import Check, predict
+from worker.engine.learner import Weights
+from worker.engine.lessons import STUDENT, Earlier, Outside
 from worker.engine.task import Metrics
+from worker.engine.wired import Wired
 from worker.engine.wiring import Parts
 
 
@@ -21,15 +26,18 @@ class Epoch:
     val: Metrics
     test: Metrics
     test_logits: Tensor | None
+    #: Of each exit, by the stage that it is on.
+    exits: dict[str, dict[str, Metrics]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
-        return {"epoch": self.epoch, "val": self.val, "test": self.test}
+        own: dict[str, Any] = {"epoch": self.epoch, "val": self.val, "test": self.test}
+        return {**own, "exits": self.exits} if self.exits else own
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A run's best and last epoch; they are one where the last was the best."""
+    """A student's best and last epoch; they are one where the last was the best."""
 
     best: Epoch
     last: Epoch
@@ -41,39 +49,28 @@ class Scored:
 class Results:
     """All that a job's report compares."""
 
-    runs: dict[str, Scored]
-    teacher_val: Metrics | None
-    teacher_test: Metrics | None
-    agreement: float | None
+    lessons: dict[str, Scored]
+    #: What the teachers that were handed in say of each split.
+    teachers: dict[str, Teachers]
+    #: On the test split, of each student with who taught it: that teacher, or a network before it.
+    agreement: dict[str, float]
+    #: Of the job's student with the teacher that was handed in.
+    agreement_with_teacher: float | None
 
     @property
     def student(self) -> Scored:
         """The distilled student."""
-        return self.runs[STUDENT]
-
-    @property
-    def control(self) -> Scored | None:
-        """The same student trained without a teacher, where there was one."""
-        return self.runs.get(CONTROL)
+        return self.lessons[STUDENT]
 
 
-def score(parts: Parts, finished: dict[str, Finished], teacher_val: Tensor | None, check: Check) -> Results:
-    """Every figure of the report. The teacher sees the test split here, once."""
-    runs = {name: _score_run(parts, done, check) for name, done in finished.items()}
-    val, test = parts.splits["val"], parts.splits["test"]
-    teacher_test = None
-    if comparable(parts.order) and len(test):
-        teacher_test = ask(parts.teacher, test, parts.order.spec.train.batch_size, check)
-    student_test = runs[STUDENT].selected.test_logits
-    agreement = None
-    if teacher_test is not None and student_test is not None:
-        agreement = parts.task.agreement(student_test, teacher_test)
-    return Results(
-        runs,
-        None if teacher_val is None else parts.task.metrics(teacher_val, val.y),
-        None if teacher_test is None else parts.task.metrics(teacher_test, test.y),
-        agreement,
-    )
+def score(parts: Parts, finished: Mapping[str, Finished], teachers_val: Teachers, check: Check) -> Results:
+    """Every figure of the report. The teachers see the test split here, once."""
+    teachers = {"val": teachers_val, "test": score_teachers(parts, "test", check) if parts.handed_in else Teachers()}
+    scoring = _Scoring({name: teacher.together for name, teacher in teachers.items()}, check)
+    scored = {name: scoring.lesson(parts.lessons[name], done) for name, done in finished.items()}
+    heard, said = teachers["test"].together, scored[STUDENT].selected.test_logits
+    with_teacher = None if said is None else agreement(parts.task, said, heard)
+    return Results(scored, teachers, _agreement(parts, scored, heard), with_teacher)
 
 
 def select(done: Finished, which: str) -> tuple[int, Weights]:
@@ -84,27 +81,57 @@ def select(done: Finished, which: str) -> tuple[int, Weights]:
     return len(done.trail.epochs), done.last
 
 
-def _score_run(parts: Parts, done: Finished, check: Check) -> Scored:
-    last = _score_epoch(parts, len(done.trail.epochs), done.last, check)
-    best = last
-    if done.trail.best is not None and done.trail.best.epoch != last.epoch:
-        best = _score_epoch(parts, done.trail.best.epoch, done.trail.best.weights, check)
-    chosen, weights = select(done, parts.order.spec.train.select)
-    return Scored(best, last, best if chosen == best.epoch else last, weights)
+def _agreement(parts: Parts, scored: Mapping[str, Scored], heard: Answers | None) -> dict[str, float]:
+    found: dict[str, float | None] = {}
+    for name, one in scored.items():
+        said = one.selected.test_logits
+        match parts.lessons[name].lesson.guide:
+            case Outside() if said is not None:
+                found[name] = agreement(parts.task, said, heard)
+            case Earlier(lesson=before) if said is not None:
+                taught_by = scored[before].selected.test_logits
+                assert taught_by is not None, "both have seen the split"
+                found[name] = parts.task.agreement(said, taught_by)
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _score_epoch(parts: Parts, epoch: int, weights: Weights, check: Check) -> Epoch:
-    module = parts.student_with(weights).module
-    val_logits, test_logits = (_predict(parts, module, name, check) for name in ("val", "test"))
-    val, test = (
-        {} if logits is None else parts.task.metrics(logits, parts.splits[name].y)
-        for name, logits in (("val", val_logits), ("test", test_logits))
-    )
-    return Epoch(epoch, val, test, test_logits)
+class _Scoring:
+    """Scores networks; `heard` is what the teachers say of each split, which takes the place of missing labels."""
 
+    def __init__(self, heard: Mapping[str, Answers | None], check: Check) -> None:
+        self._heard, self._check = heard, check
 
-def _predict(parts: Parts, module: nn.Module, name: str, check: Check) -> Tensor | None:
-    split = parts.splits[name]
-    if not len(split):
-        return None
-    return predict(module, split, parts.view, parts.order.spec.train.batch_size, check)
+    def lesson(self, wired: Wired, done: Finished) -> Scored:
+        """A student's best and last epoch."""
+        last = self._epoch(wired, len(done.trail.epochs), done.last, done.beside)
+        best, kept = last, done.trail.best
+        if kept is not None and kept.epoch != last.epoch:
+            best = self._epoch(wired, kept.epoch, kept.weights, kept.beside)
+        chosen, weights = select(done, wired.lesson.train.select)
+        return Scored(best, last, best if chosen == best.epoch else last, weights)
+
+    def _epoch(self, wired: Wired, epoch: int, weights: Weights, beside: Weights) -> Epoch:
+        module = wired.with_weights(weights).module
+        said = {name: self._predict(wired, module, name) for name in self._heard}
+        val, test = (self._figures(wired, name, logits) for name, logits in said.items())
+        exits = self._exits(wired, wired.with_exits(weights, beside)) if beside else {}
+        return Epoch(epoch, val, test, said["test"], exits)
+
+    def _exits(self, wired: Wired, module: nn.Module) -> dict[str, dict[str, Metrics]]:
+        found: dict[str, dict[str, Metrics]] = {stage: {} for stage in wired.exit_stages}
+        for name in self._heard:
+            logits_NEC = self._predict(wired, module, name)
+            for at, stage in enumerate(found):
+                found[stage][name] = self._figures(wired, name, None if logits_NEC is None else logits_NEC[:, at])
+        return found
+
+    def _figures(self, wired: Wired, name: str, logits: Tensor | None) -> Metrics:
+        if logits is None:
+            return {}
+        return figures(wired.task, logits, wired.bench.splits[name].y, self._heard[name])
+
+    def _predict(self, wired: Wired, module: nn.Module, name: str) -> Tensor | None:
+        split = wired.bench.splits[name]
+        if not len(split):
+            return None
+        return predict(module, split, wired.bench.view, wired.lesson.train.batch_size, self._check)

@@ -47,13 +47,13 @@ class Task(Protocol):
         """What the teacher sees of raw samples."""
 
     def hard(self, logits_NC: Tensor, batch: Batch) -> Tensor:
-        """The label loss of a batch: a scalar."""
+        """The label loss of a batch: a scalar, the mean over samples that have a label, 0 where none has."""
 
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
-        """A cheap figure for progress lines, averaged over the batch, on the device."""
+        """A cheap figure for progress lines, averaged over the samples with a label, on the device."""
 
     def metrics(self, logits_NC: Tensor, y_N: Tensor) -> Metrics:
-        """The figures of a whole split."""
+        """The figures of a whole split, all of it with labels."""
 
     def details(self, logits_NC: Tensor, y_N: Tensor) -> dict[str, object]:
         """Figures for the report alone, such as those of each class."""
@@ -67,8 +67,11 @@ class Task(Protocol):
     def units(self, teacher_NC: Tensor, y_N: Tensor) -> tuple[float, float] | None:
         """(scale, shift) that bring the teacher's values into standardised units; None where they are."""
 
-    def judge(self, teacher_NC: Tensor, y_N: Tensor, declared: float | None) -> Verdict:
-        """Whether the teacher knows the task, by its outputs on the validation split."""
+    def likeness(self, student_NC: Tensor, teacher_NC: Tensor) -> Metrics:
+        """The figures of a whole split without labels: how near the student is to the teacher. `rank` knows them."""
+
+    def judge(self, teacher_NC: Tensor, y_N: Tensor, declared: float | None, where: str) -> Verdict:
+        """Whether the teacher knows the task, by its outputs on the split that is called `where`."""
 
     def suspicion(self, epochs: list[Metrics]) -> str:
         """A sentence where the training figures of the last epochs show a known fault; empty where they do not."""

@@ -1,34 +1,39 @@
-"""From an order and its files to parts that fit each other: data, task, teacher, student, losses.
+"""From an order and its files to parts that fit each other: data, task, teacher, students, losses.
 
 Everything that can be found wrong before the first step is found here, on a dry batch of a few rows.
 """
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from core.errors import UserConfig
 from models import pairing
 from models.spec.losses.term import LossTerm
+from models.spec.teaching import BornAgain, Ensemble, GivenOutputs, StoredTeacher
 from models.work import WorkOrder
 from worker.engine import data, objective
+from worker.engine.learner import Plan
+from worker.engine.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import View
-from worker.engine.outputs import Outputs
-from worker.engine.precision import Name, Precision, choose
+from worker.engine.precision import Name, choose
 from worker.engine.seeds import derive
 from worker.engine.sources.dry import first_answer
-from worker.engine.sources.listen import heard_by, lenses, refuse
+from worker.engine.sources.listen import heard_by, lenses, refuse, refuse_without_labels
 from worker.engine.sources.open import open_source
 from worker.engine.sources.source import Place, Says, Source
-from worker.engine.taps import Tapped, modules_by_path, tap
+from worker.engine.taps import Tapped, modules_by_path
 from worker.engine.task import Task, make_task
+from worker.engine.wired import Bench, Heard, Wired, pointing
 
 _DRY_ROWS = 4
+#: How those are called who teach and have no lesson of their own.
+TEACHER, ITSELF = "teacher", "itself"
 
 
 @dataclass
@@ -38,53 +43,44 @@ class Parts:
     order: WorkOrder
     device: torch.device
     splits: dict[str, data.Split]
+    #: The task as the job's student is trained for it.
     task: Task
     view: View
-    source: Source
-    teacher: Says
-    #: The job's terms, their taps paired.
-    terms: list[LossTerm]
-    precision: Precision
-    #: The student at its random start; copied, never trained.
-    start: Network
-    dry_raw: Tensor
-    dry_teacher: Outputs
+    #: The teacher that was handed in, and the same at work; None where the job's students teach each other.
+    handed_in: tuple[Source, Says] | None
+    syllabus: Syllabus
+    #: By name, in the order in which they begin.
+    lessons: dict[str, Wired]
 
-    def student(self) -> Network:
-        """A student at its start, ready to train."""
-        network = copy.deepcopy(self.start)
-        self.precision.lay_out(network.module)
-        return network
+    @property
+    def source(self) -> Source:
+        """The teacher that was handed in, where one was."""
+        assert self.handed_in is not None, "a teacher was handed in"
+        return self.handed_in[0]
 
-    def student_with(self, weights: Mapping[str, Tensor]) -> Network:
-        """A student with these weights, laid out as anyone would build it.
+    @property
+    def teacher(self) -> Says:
+        """The same at work, in the lesson that it gives."""
+        assert self.handed_in is not None, "a teacher was handed in"
+        return self.handed_in[1]
 
-        Convolutions in another memory order give results that differ in the last bits.
-        """
-        network = copy.deepcopy(self.start)
-        network.module.load_state_dict(weights)
-        return network
+    @property
+    def student(self) -> Wired:
+        """The lesson whose network is the job's student."""
+        return self.lessons[STUDENT]
 
-    def tapped_student(self) -> Tapped:
-        """A fresh student that gives what the terms read."""
-        return tap(self.student(), objective.needs(self.terms, "student"), self.view(self.dry_raw))
+    @property
+    def precisions(self) -> dict[str, Name]:
+        """In what numbers each network is trained."""
+        return {name: wired.precision.name for name, wired in self.lessons.items()}
 
-    def objective(self, student: Tapped) -> objective.Objective:
-        """The job's loss for this student, projectors included."""
-        torch.manual_seed(derive(self.order.spec.train.seed, "projectors"))
-        spec = self.order.spec.resolved()
-        assert spec.hard is not None, "a resolved spec has every weight"
-        with evaluating(student.module):
-            dry = student(self.view(self.dry_raw))
-        batch_size = min(spec.train.batch_size, len(self.splits["train"]))
-        seen = lenses(self.terms, self.source)
-        made = objective.make_objective(self.task, spec.hard, self.terms, dry, self.dry_teacher, batch_size, seen)
-        made.prepare(self.splits["train"].ids)
-        return made.to(self.device)
+    def plan(self, lesson: Lesson) -> Plan:
+        """How long the lesson is."""
+        return Plan(lesson.train, self.splits["train"].num_batches(lesson.train.batch_size))
 
 
-def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name | None = None) -> Parts:
-    """The parts of an order. `precision` is that of the attempt before, where there was one.
+def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapping[str, Name] | None = None) -> Parts:
+    """The parts of an order. `precisions` are those of the attempt before, where there was one.
 
     Raises UserConfig and UserInput that point into the spec.
     """
@@ -93,57 +89,110 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precision: Name 
     task = make_task(order.dataset, spec.train)
     view = task.student_view(device)
     rows = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS)))
-    student = _start(order, device)
-    wish, shape = precision or spec.train.precision, order.dataset.input_shape
-    chosen = choose(wish, student.module, shape, spec.train.batch_size, device)
-    source = _source(Place(order, workdir, device, task))
-    terms = _paired(list(spec.loss), student, view(rows.raw), source, rows)
-    for at, term in enumerate(terms):
-        objective.refuse_unknown_taps(term, at, "student", modules_by_path(student.module).keys(), student.stages)
-    refuse(terms, source, order.dataset)
-    _refuse_batches_of_one(order, student.module, view(rows.raw))
-    teacher = source.teacher(terms, rows)
-    dry_teacher = first_answer(teacher, rows, source.name)
-    return Parts(order, device, splits, task, view, source, teacher, terms, chosen, student, rows.raw, dry_teacher)
+    bench = Bench(order, device, splits, view, rows)
+    lessons = syllabus(spec, has_labels=order.dataset.num_labelled("train") > 0)
+    _refuse_without_labels(lessons, order)
+    wired: dict[str, Wired] = {}
+    for lesson in lessons.lessons:
+        wired[lesson.name] = _bare(lesson, bench, precisions or {}, list(wired.values()))
+    source, handed_in = _source(Place(order, workdir, device, task)), None
+    for group in lessons.groups:
+        heard: dict[str, dict[str, Heard]] = {lesson.name: {} for lesson in group}
+        for lesson in group:
+            for name, guide in _guides(lesson, group, wired, source).items():
+                heard[lesson.name][name], says = _listen(wired[lesson.name], guide)
+                handed_in = (source, says) if source is not None and guide is source else handed_in
+        for lesson in group:
+            shown = [objective.needs(of[lesson.name].terms, "teacher") for of in heard.values() if lesson.name in of]
+            wired[lesson.name] = replace(wired[lesson.name], heard=heard[lesson.name], shown=shown)
+    return Parts(order, device, splits, task, view, handed_in, lessons, wired)
 
 
-def _source(place: Place) -> Source:
-    """The job's teacher as its spec says."""
-    spec = place.order.spec.teacher
-    assert spec.type in {"stored", "outputs", "ensemble"}, "other teachers are not wired yet"
-    return open_source(spec, "/teacher", place)
+def _source(place: Place) -> Source | None:
+    """The teacher that was handed in, as the spec says."""
+    match place.order.spec.teacher:
+        case BornAgain(teacher=None):
+            return None
+        case BornAgain(teacher=StoredTeacher() as first):
+            return open_source(first, "/teacher/teacher", place)
+        case (StoredTeacher() | GivenOutputs() | Ensemble()) as spec:
+            return open_source(spec, "/teacher", place)
+        case _:
+            return None
 
 
-def _start(order: WorkOrder, device: torch.device) -> Network:
-    """The student on the device at its random start, which is a function of the seed alone."""
-    torch.manual_seed(derive(order.spec.train.seed, "init"))
-    network = build_network(order.spec.student, order.dataset.input_shape, order.dataset.num_outputs)
-    network.module.to(device)
+def _bare(lesson: Lesson, bench: Bench, precisions: Mapping[str, Name], before: list[Wired]) -> Wired:
+    """The lesson's network, which listens to nobody yet."""
+    same = [other for other in before if (other.lesson.student, other.lesson.seed) == (lesson.student, lesson.seed)]
+    start = same[0].start if same else _start(lesson, bench)
+    wish = precisions.get(lesson.name, lesson.train.precision)
+    shape = bench.order.dataset.input_shape
+    precision = choose(wish, start.module, shape, lesson.train.batch_size, bench.device)
+    with pointing(lesson):
+        _refuse_batches_of_one(lesson, bench, start.module)
+        if lesson.has_exits:
+            _refuse_without_exits(lesson, bench, start)
+    return Wired(lesson, bench, make_task(bench.order.dataset, lesson.train), precision, start)
+
+
+def _start(lesson: Lesson, bench: Bench) -> Network:
+    """The network on the device at its random start, which is a function of the seed alone."""
+    torch.manual_seed(derive(lesson.seed, "init"))
+    data = bench.order.dataset
+    network = build_network(lesson.student, data.input_shape, data.num_outputs, pointer=lesson.pointer("/student"))
+    network.module.to(bench.device)
     return network
 
 
-def _paired(terms: list[LossTerm], student: Network, x: Tensor, source: Source, rows: data.Rows) -> list[LossTerm]:
+def _guides(lesson: Lesson, group: Group, wired: Mapping[str, Wired], source: Source | None) -> dict[str, Source]:
+    """Who teaches in the lesson, by name. Networks of the job are there as they start: only their shapes count."""
+    match lesson.guide:
+        case Outside():
+            assert source is not None, "a lesson by the teacher has one"
+            return {TEACHER: source}
+        case Earlier(lesson=name):
+            return {name: _as_source(wired[name])}
+        case Beside():
+            return {other.name: _as_source(wired[other.name]) for other in group if other is not lesson}
+        case Itself() if not lesson.has_exits:
+            return {ITSELF: _as_source(wired[lesson.name])}
+        case _:
+            return {}
+
+
+def _as_source(wired: Wired) -> Source:
+    return wired.as_source(copy.deepcopy(wired.start))
+
+
+def _listen(wired: Wired, source: Source) -> tuple[Heard, Says]:
+    """The lesson's terms fitted to one who teaches, and that one at work."""
+    lesson, bench, student = wired.lesson, wired.bench, wired.start
+    with pointing(lesson):
+        terms = _paired(list(lesson.terms), student, bench, source)
+        for at, term in enumerate(terms):
+            objective.refuse_unknown_taps(term, at, "student", modules_by_path(student.module).keys(), student.stages)
+        refuse(terms, source, bench.order.dataset)
+        teacher = source.teacher(terms, bench.rows)
+        return Heard(terms, lenses(terms, source), first_answer(teacher, bench.rows, source.name)), teacher
+
+
+def _paired(terms: list[LossTerm], student: Network, bench: Bench, source: Source) -> list[LossTerm]:
     """The terms with every `auto` replaced by pairs of stages."""
     if not any(_auto(term) for term in terms):
         return terms
     ours = Tapped(student, student.stages)
     with evaluating(student.module):
-        features = ours(x).features
+        features = ours(bench.x).features
     ours.close()
     shapes = {name: features[name].shape[1:] for name in student.stages}
-    return [_pair(term, at, shapes, source, rows) if _auto(term) else term for at, term in enumerate(terms)]
+    return [_pair(term, at, shapes, source, bench.rows) if _auto(term) else term for at, term in enumerate(terms)]
 
 
 def _pair(term: LossTerm, at: int, ours: Mapping[str, pairing.Shape], source: Source, rows: data.Rows) -> LossTerm:
-    theirs = heard_by(term, at, source).stage_shapes(rows)
+    theirs = heard_by(term, source).stage_shapes(rows)
     pairs = pairing.pair(ours, theirs)
     if not pairs:
-        raise UserConfig.at(
-            f"/loss/{at}/taps",
-            f"no stage of the student ({', '.join(ours) or 'it has none'}) matches one of the teacher "
-            f"({', '.join(theirs) or 'it has none'}): name the taps, or take a loss that needs none",
-            code="no_pair",
-        )
+        raise UserConfig.at(f"/loss/{at}/taps", pairing.no_pair(ours, theirs), code="no_pair")
     return term.model_copy(update={"taps": pairs})
 
 
@@ -151,14 +200,39 @@ def _auto(term: LossTerm) -> bool:
     return bool(getattr(term, "taps", None) == "auto")
 
 
-def _refuse_batches_of_one(order: WorkOrder, student: nn.Module, x: Tensor) -> None:
+def _refuse_without_labels(lessons: Syllabus, order: WorkOrder) -> None:
+    """Where no teacher was handed in, what is learned comes from labels in the end."""
+    if order.dataset.num_labelled("train") or not any(lesson.needs_labels for lesson in lessons.lessons):
+        return
+    raise UserConfig.at(
+        "/teacher",
+        "no training row has a label, and the students of this job could not learn from each other alone: name a "
+        "teacher that was handed in",
+        code="needs_labels",
+    )
+
+
+def _refuse_without_exits(lesson: Lesson, bench: Bench, student: Network) -> None:
+    """A network that teaches its own stages has some, and the terms of the exits can be computed."""
+    if len(student.stages) < 2:
+        raise UserConfig.at(
+            "/student",
+            f"exits are put on all stages but the last, and this network has {len(student.stages) or 'no'} stage: take "
+            "one with two or more",
+            code="too_few_stages",
+        )
+    for at, term in enumerate(lesson.terms):
+        refuse_without_labels(term, at, bench.order.dataset)
+
+
+def _refuse_batches_of_one(lesson: Lesson, bench: Bench, student: nn.Module) -> None:
     """Batch normalisation has no variance to speak of in a batch of one row."""
-    if min(order.spec.train.batch_size, order.dataset.counts["train"]) > 1:
+    if min(lesson.train.batch_size, bench.order.dataset.counts["train"]) > 1:
         return
     before = {name: value.clone() for name, value in student.state_dict().items()}
     try:
         with torch.no_grad():
-            student(x[:1])
+            student(bench.x[:1])
     except ValueError as error:
         raise UserConfig.at(
             "/train/batch_size", f"this student cannot train on batches of one: {error}", code="batch_too_small"

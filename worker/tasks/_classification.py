@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from models.canonical import DatasetMeta
 from models.spec.training import Train
-from worker.engine.outputs import Batch
+from worker.engine.outputs import Batch, has_label
 from worker.engine.task import Metrics, Verdict
 
+#: The class of a sample without a label.
+NO_LABEL = -1
 #: A teacher that scores this far under what its owner declared is not being used as its owner used it.
 _FAR_UNDER = 0.10
 _CALIBRATION_BINS = 15
@@ -33,14 +35,21 @@ class Classification:
     def __init__(self, data: DatasetMeta, train: Train) -> None:
         self.data, self.train = data, train
         self._smoothing = train.label_smoothing
+        self._all_labelled = data.all_labelled("train")
 
     def hard(self, logits_NC: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy with the labels, smoothed as the spec says."""
-        return batch.mean(F.cross_entropy(logits_NC, batch.y, reduction="none", label_smoothing=self._smoothing))
+        """Cross-entropy with the labels, smoothed as the spec says, over the samples that have one."""
+        if not self._all_labelled:
+            batch = batch.weighted(has_label(batch.y).to(logits_NC.dtype))
+        value_N = F.cross_entropy(
+            logits_NC, batch.y, reduction="none", label_smoothing=self._smoothing, ignore_index=NO_LABEL
+        )
+        return batch.mean(value_N)
 
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
-        """Accuracy on the batch, before the step."""
-        return (logits_NC.argmax(1) == y_N).float().mean()
+        """Accuracy on the labelled samples of the batch, before the step."""
+        right_N = (logits_NC.argmax(1) == y_N).float()
+        return right_N.mean() if self._all_labelled else right_N.sum() / has_label(y_N).sum().clamp_min(1)
 
     def metrics(self, logits_NC: Tensor, y_N: Tensor) -> Metrics:
         """accuracy, cross_entropy (nats, labels not smoothed), ece, and top5 from ten classes on; shares of 1."""
@@ -54,10 +63,11 @@ class Classification:
         return figures
 
     def details(self, logits_NC: Tensor, y_N: Tensor) -> dict[str, object]:
-        """Accuracy by class, None for a class that the split does not have."""
-        C = self.data.num_outputs
-        if C > _MAX_CLASSES_NAMED:
+        """Accuracy by class, None for a class that the split does not have; nothing where it has no labels."""
+        C, labelled_N = self.data.num_outputs, has_label(y_N)
+        if C > _MAX_CLASSES_NAMED or not bool(labelled_N.any()):
             return {}
+        logits_NC, y_N = logits_NC[labelled_N], y_N[labelled_N]
         right_N = logits_NC.argmax(1) == y_N
         rows_C = torch.bincount(y_N, minlength=C).tolist()
         right_C = torch.bincount(y_N[right_N], minlength=C).tolist()
@@ -66,17 +76,25 @@ class Classification:
         return {"accuracy_by_class": dict(zip(names, shares, strict=True))}
 
     def rank(self, metrics: Metrics) -> tuple[float, ...]:
-        """By accuracy, then by cross-entropy."""
+        """By accuracy, then by cross-entropy; without labels by agreement, then by divergence."""
+        if "accuracy" not in metrics:
+            return metrics["agreement"], -metrics["divergence"]
         return metrics["accuracy"], -metrics["cross_entropy"]
 
     def agreement(self, student_NC: Tensor, teacher_NC: Tensor) -> float:
         """The share of samples to which both give the same class."""
         return float((student_NC.argmax(1) == teacher_NC.argmax(1)).double().mean())
 
+    def likeness(self, student_NC: Tensor, teacher_NC: Tensor) -> Metrics:
+        """agreement, the share of equal answers; divergence KL(teacher || student) in nats."""
+        s_NC, t_NC = (logits.double().log_softmax(1) for logits in (student_NC, teacher_NC))
+        divergence = F.kl_div(s_NC, t_NC, reduction="batchmean", log_target=True)
+        return {"agreement": self.agreement(student_NC, teacher_NC), "divergence": float(divergence)}
+
     def units(self, _teacher_NC: Tensor, _y_N: Tensor) -> None:
         """Logits have no units."""
 
-    def judge(self, teacher_NC: Tensor, y_N: Tensor, declared: float | None) -> Verdict:
+    def judge(self, teacher_NC: Tensor, y_N: Tensor, declared: float | None, where: str = "validation") -> Verdict:
         """Weak where two standard errors of a guess reach the accuracy, or where far more was declared."""
         accuracy, num = _accuracy(teacher_NC, y_N), len(y_N)
         chance = int(torch.bincount(y_N).max()) / num
@@ -84,11 +102,11 @@ class Classification:
         figures = {"accuracy": accuracy, "chance": chance, "samples": num}
         if accuracy <= guess:
             guessing = f"always saying the commonest class gives {chance:.1%}"
-            return Verdict(f"{accuracy:.1%} of {num} validation samples right, where {guessing}", figures)
+            return Verdict(f"{accuracy:.1%} of {num} {where} samples right, where {guessing}", figures)
         slack = max(_FAR_UNDER, 2 * sqrt(accuracy * (1 - accuracy) / num))
         if declared is not None and accuracy < declared - slack:
             return Verdict(
-                f"{accuracy:.1%} of {num} validation samples right, where {declared:.1%} was declared",
+                f"{accuracy:.1%} of {num} {where} samples right, where {declared:.1%} was declared",
                 figures | {"declared": declared},
             )
         return Verdict(figures=figures)
@@ -96,7 +114,7 @@ class Classification:
     def suspicion(self, epochs: list[Metrics]) -> str:
         """Cross-entropy that sits where a softmax before the softmax holds it."""
         C = self.data.num_outputs
-        if self._smoothing or not on_double_softmax_floor(
+        if self._smoothing or self.train.mixup or not on_double_softmax_floor(
             [(m["hard"], m["accuracy"]) for m in epochs[-_FLOOR_EPOCHS:]], C
         ):
             return ""

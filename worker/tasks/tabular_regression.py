@@ -8,12 +8,11 @@ from math import sqrt
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.training import Train
 from worker.engine import normalise
-from worker.engine.outputs import Batch
+from worker.engine.outputs import Batch, has_label
 from worker.engine.task import Metrics, Verdict
 
 
@@ -26,6 +25,7 @@ class TabularRegression:
     def __init__(self, data: DatasetMeta, _train: Train) -> None:
         assert data.target is not None, "a regression's record says its target"
         self.target = data.target
+        self._all_labelled = data.all_labelled("train")
 
     def augmentation(self) -> None:
         """Rows are never changed."""
@@ -39,12 +39,17 @@ class TabularRegression:
         return normalise.as_it_is
 
     def hard(self, value_N1: Tensor, batch: Batch) -> Tensor:
-        """Mean squared error of the standardised target."""
-        return batch.mean((value_N1[:, 0] - batch.y).square())
+        """Mean squared error of the standardised target, over the samples that have one."""
+        if self._all_labelled:
+            return batch.mean((value_N1[:, 0] - batch.y).square())
+        labelled_N = has_label(batch.y)
+        # A target that is no number would spoil the gradient even at a weight of 0.
+        error_N = value_N1[:, 0] - torch.where(labelled_N, batch.y, 0.0)
+        return batch.weighted(labelled_N.to(error_N.dtype)).mean(error_N.square())
 
     def running(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
-        """The same without weights."""
-        return F.mse_loss(value_N1[:, 0], y_N)
+        """The same without the batch's weights."""
+        return self.hard(value_N1, Batch(y_N, y_N))
 
     def metrics(self, value_N1: Tensor, y_N: Tensor) -> Metrics:
         """rmse and mae in the target's units; r2, the share of the split's variance that is explained."""
@@ -60,12 +65,21 @@ class TabularRegression:
         return {}
 
     def rank(self, metrics: Metrics) -> tuple[float, ...]:
-        """By the root mean squared error."""
-        return (-metrics["rmse"],)
+        """By the root mean squared error; without labels by that to the teacher."""
+        return (-metrics["rmse" if "rmse" in metrics else "rmse_to_teacher"],)
 
     def agreement(self, student_N1: Tensor, teacher_N1: Tensor) -> float:
         """The share of the variance of the teacher's values that the student's explain."""
         return _r2(student_N1[:, 0], teacher_N1[:, 0])
+
+    def likeness(self, student_N1: Tensor, teacher_N1: Tensor) -> Metrics:
+        """rmse_to_teacher and mae_to_teacher in the target's units; agreement as above."""
+        error_N = student_N1[:, 0].double() - teacher_N1[:, 0].double()
+        return {
+            "rmse_to_teacher": sqrt(float(error_N.square().mean())) * self.target.std,
+            "mae_to_teacher": float(error_N.abs().mean()) * self.target.std,
+            "agreement": self.agreement(student_N1, teacher_N1),
+        }
 
     def units(self, teacher_N1: Tensor, y_N: Tensor) -> tuple[float, float] | None:
         """A teacher may predict the target as it is or standardised; whichever is nearer to the labels is meant."""
@@ -75,7 +89,7 @@ class TabularRegression:
         in_own_units = (value_N * scale + shift - y_N).square().mean()
         return (scale, shift) if bool(in_own_units < as_given) else None
 
-    def judge(self, teacher_N1: Tensor, y_N: Tensor, _declared: float | None) -> Verdict:
+    def judge(self, teacher_N1: Tensor, y_N: Tensor, _declared: float | None, where: str = "validation") -> Verdict:
         """Weak where it is not surely better than always saying the mean: within two standard errors of the gain."""
         y_N = y_N.double()
         gain_N = (y_N.mean() - y_N).square() - (teacher_N1[:, 0].double() - y_N).square()
@@ -84,7 +98,7 @@ class TabularRegression:
         error = float(gain_N.std(correction=0)) / sqrt(len(y_N))
         if float(gain_N.mean()) > 2 * error:
             return Verdict(figures=figures)
-        why = f"r2 is {r2:.3f} on {len(y_N)} validation samples, where always saying the mean gives 0"
+        why = f"r2 is {r2:.3f} on {len(y_N)} {where} samples, where always saying the mean gives 0"
         return Verdict(why, figures)
 
     def suspicion(self, _epochs: list[Metrics]) -> str:

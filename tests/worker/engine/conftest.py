@@ -65,6 +65,29 @@ def make(tmp_path: Path, digits: Data, image_teacher: Taught) -> Make:
     return made
 
 
+@pytest.fixture(scope="session")
+def few_digits() -> Data:
+    return orders.digits((120, 40, 40))
+
+
+@pytest.fixture(scope="session")
+def small_teacher(few_digits: Data) -> Taught:
+    return orders.train_teacher(*few_digits, {"type": "mlp", "hidden": [32]}, epochs=20)
+
+
+@pytest.fixture
+def small(tmp_path: Path, few_digits: Data, small_teacher: Taught) -> Make:
+    """As `make`, on a few digits and with small networks: half a second a job."""
+
+    def made(name: str = "work", *, order: dict[str, Any] | None = None, **fields: Any) -> WorkOrder:
+        train = {"epochs": 2, "batch_size": 40, **fields.pop("train", {})}
+        student = {"type": "mlp", "hidden": [16, 12], "dropout": 0.1, "batch_norm": True}
+        spec = orders.spec(**{"student": student, "train": train, **fields})
+        return orders.make_workdir(tmp_path / name, few_digits, small_teacher, spec, **(order or {}))
+
+    return made
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a job came to, before the export."""
@@ -81,7 +104,7 @@ class Trained:
     @property
     def report(self) -> dict[str, Any]:
         """report.json, without files."""
-        return report.report(self.attempt, self.parts, self.results, self.parts.student().module, [])
+        return report.report(self.attempt, self.parts, self.results, [])
 
 
 def run(order: WorkOrder, folder: Path, stop: Stop | None = None) -> Trained:

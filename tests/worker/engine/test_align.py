@@ -113,7 +113,7 @@ def test_a_vit_is_taught_by_a_residual_network_as_a_job_wires_it(
 ) -> None:
     orders.make_workdir(tmp_path, digits, image_teacher, orders.spec(student=VIT, loss={"type": "hint"}))
     order = WorkOrder.model_validate_json((tmp_path / "job.json").read_bytes())
-    (term,) = wire(order, tmp_path, torch.device("cpu")).terms
+    (term,) = wire(order, tmp_path, torch.device("cpu")).student.heard["teacher"].terms
     assert isinstance(term, Hint)
     assert [(p.student, p.teacher) for p in term.taps if not isinstance(p, str)] == [
         ("blocks.0", "layer1"), ("blocks.1", "layer2"), ("blocks.2", "layer3"),

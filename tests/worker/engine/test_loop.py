@@ -9,7 +9,7 @@ import torch
 
 from tests.worker.engine.conftest import Make, Trained, run
 from worker.engine.results import select
-from worker.engine.training import _make_run
+from worker.engine.training import make_run
 from worker.engine.wiring import wire
 
 #: Without dropout and batch statistics, so that a batch is worth the sum of its parts.
@@ -36,7 +36,11 @@ def test_gradients_are_clipped_to_the_norm(make: Make, tmp_path: Path) -> None:
     """Without momentum a step is rate times gradient: its length can be measured."""
     optimizer = {"type": "sgd", "lr": 1.0, "momentum": 0, "nesterov": False, "weight_decay": 0}
     train = {"batch_size": 600, "optimizer": optimizer, "schedule": {"type": "constant"}}
-    start = wire(make("start", student=PLAIN), tmp_path / "start", torch.device("cpu")).student().module.state_dict()
+    start = (
+        wire(make("start", student=PLAIN), tmp_path / "start", torch.device("cpu"))
+        .student.network()
+        .module.state_dict()
+    )
     moved = weights_after(make, tmp_path, "clipped", **train, clip_norm=0.01)
     length = torch.cat([(moved[name] - x).flatten() for name, x in start.items()]).norm()
     assert float(length) == pytest.approx(0.01, rel=1e-3)
@@ -94,12 +98,18 @@ def test_smoothed_labels_change_training_and_not_the_scores(make: Make, tmp_path
     assert again["cross_entropy"] == pytest.approx(0, abs=1e-6)
 
 
-def test_no_step_waits_for_the_device(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["stored", "ema", "peers", "branches"])
+def test_no_step_waits_for_the_device(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """On a GPU, whatever turns a tensor into a Python number stops the queue; here such calls are counted."""
-    order = make(train={"epochs": 1, "augment": {"crop": 1, "flip": True}, "clip_norm": 1.0, "ema": 0.9})
-    trained = run(order, tmp_path / "work")
-    student = _make_run(trained.parts, "student")
-    student.feed = replace(student.feed, says=trained.parts.teacher)
+    others: dict[str, dict[str, Any]] = {"stored": {"id": "tch_1"}, "peers": {"students": [PLAIN]}}
+    train = {"epochs": 1, "augment": {"crop": 1, "flip": True}, "clip_norm": 1.0, "ema": 0.9}
+    order = make(
+        train=train, student={"type": "mlp", "hidden": [32, 16]}, teacher={"type": kind, **others.get(kind, {})}
+    )
+    parts = wire(order, tmp_path / "work", torch.device("cpu"))
+    student = make_run(parts, parts.syllabus.groups[0])
+    if parts.handed_in:
+        student.feed = replace(student.feed, says=parts.teacher)
     calls: list[str] = []
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy", "nonzero"):
         plain = getattr(torch.Tensor, name)

@@ -65,8 +65,8 @@ def test_terms_of_one_kind_are_numbered() -> None:
 def test_no_gradient_goes_to_a_teacher_that_is_asked_as_the_engine_asks(make: Make, tmp_path: Path) -> None:
     make(loss=[{"type": "kd"}, {"type": "hint"}, {"type": "similarity"}, {"type": "logits_mse"}])
     parts = parts_of(tmp_path)
-    student = parts.tapped_student()
-    objective = parts.objective(student)
+    student = parts.student.tapped(parts.student.network())
+    objective = parts.student.objective(student)
     before = [p.clone() for p in student.module.parameters()]
     rows = parts.splits["train"].take(torch.arange(8))
     said = parts.teacher(rows)
@@ -150,7 +150,7 @@ def test_no_pair_of_stages_is_an_error_that_says_so(tmp_path: Path, digits: Data
 
 def test_auto_pairs_are_what_the_report_names(make: Make, tmp_path: Path) -> None:
     make(student={"type": "resnet", "depth": 14}, loss={"type": "hint"})
-    (term,) = parts_of(tmp_path).terms
+    (term,) = parts_of(tmp_path).student.heard["teacher"].terms
     assert [(pair.student, pair.teacher) for pair in term.taps] == [  # type: ignore[attr-defined]
         ("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"),
     ]  # fmt: skip

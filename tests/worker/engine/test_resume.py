@@ -55,6 +55,7 @@ RICH: dict[str, Any] = {
         "clip_norm": 1.0,
         "label_smoothing": 0.1,
         "augment": {"crop": 1, "flip": True},
+        "mixup": 0.4,
     },
 }
 HALF: dict[str, Any] = {**RICH, "train": {**RICH["train"], "precision": "bf16"}}
@@ -90,6 +91,59 @@ def test_a_stopped_job_gives_the_student_of_another(make: Make, tmp_path: Path, 
 def distinct(folder: Path) -> list[dict[str, Any]]:
     """The metrics of each epoch of each run, the last word on each."""
     return list({(m["run"], m["epoch"]): m for m in orders.events(folder, "metrics")}.values())
+
+
+#: Every way of teaching in which more is in motion than one student, with all that has a state.
+TERMS: list[dict[str, Any]] = [{"type": "kd"}, {"type": "hint"}, {"type": "similarity"}]
+REGIMES: dict[str, dict[str, Any]] = {
+    "assistants": {
+        "assistants": [
+            {"student": {"type": "mlp", "hidden": [20], "dropout": 0.1}},
+            {"student": {"type": "mlp", "hidden": [18]}, "loss": {"type": "kd"}, "train": {"epochs": 1}},
+        ],
+        "loss": TERMS,
+    },
+    "born_again": {"teacher": {"type": "born_again", "generations": 3}, "loss": TERMS},
+    "snapshot": {"teacher": {"type": "snapshot", "every": 1}, "loss": TERMS, "train": {"epochs": 4}},
+    "ema": {"teacher": {"type": "ema", "decay": 0.6}, "loss": TERMS, "train": {"epochs": 4}},
+    "peers": {
+        "teacher": {
+            "type": "peers",
+            "students": [{"type": "mlp", "hidden": [20], "dropout": 0.2}, {"type": "mlp", "hidden": [14, 10]}],
+        },
+        "loss": TERMS,
+        "train": {"epochs": 3, "ema": 0.9},
+    },
+    "branches": {
+        "teacher": {"type": "branches"},
+        "loss": [{"type": "kd"}, {"type": "ctkd"}],
+        "train": {"epochs": 4, "accumulate": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_regime_stopped_anywhere_gives_the_students_of_another(small: Make, tmp_path: Path, regime: str) -> None:
+    """Stopped at each look in turn: in every lesson, between any two steps, and between two lessons."""
+    fields = {
+        **REGIMES[regime],
+        "train": {"optimizer": {"type": "adamw", "lr": 0.01}, **REGIMES[regime].get("train", {})},
+    }
+    whole = run(small("whole", **fields), tmp_path / "whole")
+    stopped, pieces = go_through(small("pieces", **fields), tmp_path / "pieces", [4, 6, 5, 7, 3, 5, 8, 4])
+    assert stopped >= 4
+    assert list(pieces.attempt.finished) == list(whole.attempt.finished)
+    for name, done in whole.attempt.finished.items():
+        again = pieces.attempt.finished[name]
+        assert same(again.last, done.last), name
+        assert same(again.beside, done.beside), name
+        assert done.trail.best is not None
+        assert again.trail.best is not None
+        assert same(again.trail.best.weights, done.trail.best.weights), name
+    assert pieces.report["test"] == whole.report["test"]
+    assert [m["train"] for m in distinct(tmp_path / "pieces")] == [m["train"] for m in distinct(tmp_path / "whole")]
+    percents = [event["percent"] for event in orders.events(tmp_path / "whole", "progress")]
+    assert percents == sorted(percents)
 
 
 def test_a_job_stopped_at_every_step_still_ends_the_same(make: Make, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_kept_outputs_are_those_that_it_would_give(make: Make, tmp_path: Path) -
 
 
 def test_outputs_that_are_too_large_are_not_kept(make: Make, tmp_path: Path) -> None:
-    dry = wire(make(loss={"type": "hint"}), tmp_path / "work", CPU).dry_teacher
+    dry = wire(make(loss={"type": "hint"}), tmp_path / "work", CPU).student.heard["teacher"].dry
     row = 4 * (10 + sum(feature[0].numel() for feature in dry.features.values()))
     assert cache.fits(dry, cache.MAX_BYTES // row)
     assert not cache.fits(dry, cache.MAX_BYTES // row + 1)

@@ -116,10 +116,11 @@ class EnsembleTeacher:
     def __call__(self, rows: Rows, *, exact: bool = False) -> Outputs:
         """The combination, and what the named members say.
 
-        Where it is `exact`, weights by cross-entropy are left out: figures must not profit from the labels.
+        Where it is `exact`, all members are handed out, and weights by cross-entropy are left out: figures must not
+        profit from the labels.
         """
         said = {name: member(rows, exact=exact) for name, member in self.members.items()}
-        members = {name: said[name] for name in self._named}
+        members = said if exact else {name: said[name] for name in self._named}
         if not self._combined:
             return Outputs(torch.zeros(len(rows.ids), 0, device=rows.ids.device), members=members)
         chosen = [said[name] for name in self._combined]

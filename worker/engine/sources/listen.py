@@ -10,28 +10,17 @@ from worker.engine.objective import refuse_unknown_taps, type_of
 from worker.engine.sources.source import Source
 
 
-def heard_by(term: LossTerm, at: int, source: Source) -> Source:
-    """The teacher, or that one of an ensemble, that the term at this place of the list listens to.
-
-    Raises UserConfig where it names one that the job does not have, or none where it must.
-    """
-    if term.teacher is not None:
-        if term.teacher not in source.members:
-            raise UserConfig.at(
-                f"/loss/{at}/teacher",
-                f"`{term.teacher}` does not teach in this job; there is {_named(source)}",
-                code="unknown_member",
-            )
-        return source.members[term.teacher]
-    if len(source.members) > 1:
-        _refuse_all_at_once(term, at, source)
-    return source
+def heard_by(term: LossTerm, source: Source) -> Source:
+    """The teacher, or that one of an ensemble, that the term listens to. The spec has seen to it that there is one."""
+    return source if term.teacher is None else source.members[term.teacher]
 
 
 def refuse(terms: Sequence[LossTerm], source: Source, data: DatasetMeta) -> None:
     """UserConfig for the first term that reads what its teacher or the data does not say; taps are paired by then."""
     for at, term in enumerate(terms):
-        heard = heard_by(term, at, source)
+        heard = heard_by(term, source)
+        if heard is source and len(source.members) > 1:
+            _refuse_odd_one(at, source)
         refuse_unknown_taps(term, at, "teacher", heard.taps, heard.stages)
         if term.needs_embedding and not heard.has_embedding:
             raise UserConfig.at(
@@ -39,13 +28,6 @@ def refuse(terms: Sequence[LossTerm], source: Source, data: DatasetMeta) -> None
                 f"this loss compares embeddings, and {heard.name} does not show what feeds its last linear layer: take "
                 "a loss that compares outputs or taps",
                 code="teacher_without_embedding",
-            )
-        if term.needs_taps and not heard.taps:
-            raise UserConfig.at(
-                f"/loss/{at}/type",
-                f"{type_of(term)} reads features, and {heard.name} has outputs alone: take a loss that compares "
-                "outputs",
-                code="teacher_without_taps",
             )
         if term.same_outputs and heard.columns is None:
             raise UserConfig.at(
@@ -73,8 +55,8 @@ def lenses(terms: Sequence[LossTerm], source: Source) -> list[Lens]:
     """How each term sees a batch; terms that see the same share one."""
     made: dict[tuple[str | None, bool], Lens] = {}
     found = []
-    for at, term in enumerate(terms):
-        columns = heard_by(term, at, source).columns or SAME
+    for term in terms:
+        columns = heard_by(term, source).columns or SAME
         member = term.teacher if len(source.members) > 1 else None
         key = member, term.same_outputs and columns is not SAME
         if key not in made:
@@ -83,15 +65,8 @@ def lenses(terms: Sequence[LossTerm], source: Source) -> list[Lens]:
     return found
 
 
-def _refuse_all_at_once(term: LossTerm, at: int, source: Source) -> None:
-    """A term without a teacher of its own hears the combination: of outputs, where all of them can be combined."""
-    if term.needs_taps or term.needs_embedding:
-        raise UserConfig.at(
-            f"/loss/{at}/teacher",
-            f"{type_of(term)} reads {'features' if term.needs_taps else 'embeddings'}, which are not combined: name "
-            f"the teacher that it listens to; there is {_named(source)}",
-            code="teacher_not_named",
-        )
+def _refuse_odd_one(at: int, source: Source) -> None:
+    """A term that listens to all hears their combination, so all of them must be such as can be combined."""
     for member in source.members.values():
         if member.columns is None:
             raise UserConfig.at(
@@ -100,7 +75,3 @@ def _refuse_all_at_once(term: LossTerm, at: int, source: Source) -> None:
                 f"map its classes with `classes`, or name another teacher in /loss/{at}/teacher",
                 code="class_count_differs",
             )
-
-
-def _named(source: Source) -> str:
-    return ", ".join(source.members) or "none that can be named"
