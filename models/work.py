@@ -69,8 +69,8 @@ class WorkOrder(Record):
 
     @property
     def only_teacher(self) -> StagedTeacher | None:
-        """The stored teacher of a job that has just one."""
-        return next(iter(self.teachers.values())) if len(self.teachers) == 1 else None
+        """The stored teacher of a job that has just one, and no given outputs."""
+        return next(iter(self.teachers.values())) if len(self.teachers) == 1 and not self.outputs else None
 
 
 class IntakeOrder(Record):

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from models.canonical import DatasetMeta, Target, TeacherMeta
 from models.spec.job import JobSpec
-from models.work import StagedTeacher, WorkOrder
+from models.work import StagedOutputs, StagedTeacher, WorkOrder
 from worker.engine.networks import build_network, count_parameters
 from worker.engine.normalise import student_view
 
 #: Rows of each split; the digits are 1,797.
 SPLITS = (600, 150, 150)
 CLASSES = [str(digit) for digit in range(10)]
+
+#: Outputs that were given: logits (M, C), the rows that they are of (M,), and the names of the classes.
+Given = tuple[Tensor, Tensor, list[str]]
 
 
 def digits(num: Sequence[int] = SPLITS) -> tuple[dict[str, Tensor], DatasetMeta]:
@@ -129,19 +132,21 @@ def spec(**fields: Any) -> dict[str, Any]:
 def make_workdir(
     folder: Path,
     data: tuple[dict[str, Tensor], DatasetMeta],
-    teacher: tuple[dict[str, Tensor], TeacherMeta],
+    teacher: tuple[dict[str, Tensor], TeacherMeta] | dict[str, tuple[dict[str, Tensor], TeacherMeta]],
     job: dict[str, Any],
+    outputs: dict[str, Given] | None = None,
     **order: Any,
 ) -> WorkOrder:
-    """The folder as the supervisor would have staged it."""
+    """The folder as the supervisor would have staged it, with one teacher, tch_1, or with several by id."""
+    teachers = teacher if isinstance(teacher, dict) else {"tch_1": teacher}
     (folder / "teachers").mkdir(parents=True, exist_ok=True)
     save_file(data[0], folder / "data.safetensors")
     made = WorkOrder(
         job_id="job_test",
         attempt=1,
         spec=JobSpec.model_validate(job),
-        teachers={"tch_1": stage_teacher(folder, "tch_1", teacher)},
-        outputs={},
+        teachers={name: stage_teacher(folder, name, taught) for name, taught in teachers.items()},
+        outputs={name: stage_outputs(folder, name, given) for name, given in (outputs or {}).items()},
         dataset=data[1],
         dataset_sha256=_sha256(folder / "data.safetensors"),
         **{"threads": 1, **order},
@@ -155,6 +160,14 @@ def stage_teacher(folder: Path, name: str, teacher: tuple[dict[str, Tensor], Tea
     file = f"teachers/{name}.{'onnx' if teacher[1].architecture.type == 'onnx' else 'safetensors'}"
     save_file({key: x.contiguous() for key, x in teacher[0].items()}, folder / file)
     return StagedTeacher(meta=teacher[1], sha256=_sha256(folder / file), file=file)
+
+
+def stage_outputs(folder: Path, name: str, given: Given) -> StagedOutputs:
+    """Given outputs in the work folder."""
+    (folder / "outputs").mkdir(exist_ok=True)
+    file, (logits, rows, classes) = f"outputs/{name}.safetensors", given
+    save_file({"logits": logits.contiguous(), "rows": rows.contiguous()}, folder / file)
+    return StagedOutputs(sha256=_sha256(folder / file), file=file, num_outputs=logits.shape[1], classes=classes)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
