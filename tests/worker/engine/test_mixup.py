@@ -1,5 +1,6 @@
 """Mixtures of samples as a pure function of (seed, epoch, ids)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from models.spec.training import Train
 from tests.worker.engine import orders
+from tests.worker.engine.conftest import Make, run
 from worker.engine.augment import Augmentation
 from worker.engine.data import Rows
 from worker.engine.mixup import Mixed, Mixup, from_spec
@@ -115,12 +117,23 @@ def test_the_label_loss_of_mixtures_is_the_mixture_of_label_losses(weighted: boo
     torch.testing.assert_close(task.hard(*batch.by_label(logits)), expected)
 
 
+def test_a_job_asks_the_teacher_of_mixtures_at_each_step_and_still_learns(make: Make, tmp_path: Path) -> None:
+    order = make(train={"mixup": 0.2, "epochs": 3, "batch_size": 64, "augment": "none"})
+    trained = run(order, tmp_path / "work")
+    assert {"phase": "caching"} not in orders.events(tmp_path / "work", "phase")
+    assert trained.report["test"]["student"]["accuracy"] > 0.5
+    run(make("plain", train={"epochs": 3, "batch_size": 64, "augment": "none"}), tmp_path / "plain")
+    assert {"phase": "caching"} in orders.events(tmp_path / "plain", "phase")
+    mixed, single = (orders.events(tmp_path / name, "metrics")[-1]["train"]["hard"] for name in ("work", "plain"))
+    assert mixed > single, "no one can be sure of a mixture"
+
+
 def test_a_regression_has_the_gradient_of_the_mixed_target() -> None:
     task = make_task(orders.ink()[1], Train(mixup=0.2))
     generator = torch.Generator().manual_seed(0)
     value = torch.randn(6, 1, generator=generator, requires_grad=True)
     y, other, share = torch.rand(3, 6, generator=generator)
     batch = Batch(y, torch.arange(6), y_other=other, share=share)
-    task.hard(*batch.by_label(value)).backward()
+    (gradient,) = torch.autograd.grad(task.hard(*batch.by_label(value)), value)
     expected = 2 * (value.detach()[:, 0] - share * y - (1 - share) * other) / 6
-    torch.testing.assert_close(value.grad, expected[:, None])
+    torch.testing.assert_close(gradient, expected[:, None])
