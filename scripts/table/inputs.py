@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scripts import fashion
 from scripts.client import Client
 from scripts.proof import console
@@ -16,6 +18,7 @@ def prepare(folder: Path, budget: Budget) -> None:
     made.mkdir(parents=True, exist_ok=True)
     if not (made / "teacher.pth").exists():
         console.print(f"[bold]A resnet of depth 20 is trained on {budget.teacher_rows:,} images[/bold]")
+        torch.set_num_threads(1)  # the same teacher on any number of cores
         x, y = fashion.training_rows(budget.teacher_rows)
         fashion.train_teacher(x, y, made / "teacher.part", budget.teacher_epochs, console.print)
         (made / "teacher.part").replace(made / "teacher.pth")
