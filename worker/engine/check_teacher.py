@@ -13,6 +13,7 @@ from worker.engine.evaluate import Check, ask
 from worker.engine.outputs import Outputs
 from worker.engine.progress import Progress
 from worker.engine.sources.ensemble import EnsembleTeacher
+from worker.engine.sources.given import GivenSource
 from worker.engine.sources.source import Single, Source, Voice
 from worker.engine.task import Metrics
 from worker.engine.wiring import Parts
@@ -83,12 +84,13 @@ def _check(parts: Parts, source: Single, voice: Voice, heard: Answers | None, pr
             "and its agreement with the student is not measured",
         )
         return
-    where, judged = "validation", heard.labelled if heard else None
-    if judged is None and source.record is None:
-        # Outputs that were given for training rows alone are judged by these.
-        said = ask(voice, parts.splits["train"], parts.order.spec.train.batch_size, check)
-        of_training = answers(said, source.columns, parts.splits["train"].y)
-        where, judged = "training", of_training.labelled if of_training else None
+    where, judged = _judged(parts, source, voice, heard, check)
+    if isinstance(source, GivenSource) and source.num_training < data.counts["train"]:
+        progress.notice(
+            "partial_outputs",
+            f"{source.name} speaks of {source.num_training} of {data.counts['train']} training rows; the others learn "
+            "from their labels alone",
+        )
     if judged is None:
         lacking = "labels" if data.counts["val"] else "rows"
         progress.notice(
@@ -105,6 +107,18 @@ def _check(parts: Parts, source: Single, voice: Voice, heard: Answers | None, pr
         progress.notice("teacher_units", f"{source.name} predicts the target in its own units; they are standardised")
     _warn_of_probabilities(judged, source, progress)
     _judge(parts, source, judged, where, progress)
+
+
+def _judged(
+    parts: Parts, source: Single, voice: Voice, heard: Answers | None, check: Check
+) -> tuple[str, Answers | None]:
+    """The labelled rows that it is judged by: of validation or, for outputs that were given for others, of training."""
+    labelled = heard.labelled if heard else None
+    if labelled is not None or source.columns is None or not isinstance(source, GivenSource):
+        return "validation", labelled
+    split = parts.splits["train"]
+    of_training = answers(ask(voice, split, parts.order.spec.train.batch_size, check), source.columns, split.y)
+    return "training", of_training.labelled if of_training else None
 
 
 def _judge(parts: Parts, source: Single, heard: Answers, where: str, progress: Progress) -> None:

@@ -114,8 +114,10 @@ class Classification:
     def suspicion(self, epochs: list[Metrics]) -> str:
         """Cross-entropy that sits where a softmax before the softmax holds it."""
         C = self.data.num_outputs
-        if self._smoothing or self.train.mixup or not on_double_softmax_floor(
-            [(m["hard"], m["accuracy"]) for m in epochs[-_FLOOR_EPOCHS:]], C
+        if (
+            self._smoothing
+            or self.train.mixup
+            or not on_double_softmax_floor([(m["hard"], m["accuracy"]) for m in epochs[-_FLOOR_EPOCHS:]], C)
         ):
             return ""
         return (

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import UserConfig, UserInput
-from models.canonical import TeacherMeta
+from models.canonical import SPLITS, TeacherMeta
 from models.pairing import Shape
 from models.spec.losses.term import LossTerm
 from models.spec.teaching import GivenOutputs
@@ -34,10 +35,24 @@ class GivenSource:
         self.stages, self.taps, self._id = [], set(), spec.dataset
         self.record: TeacherMeta | None = None
         self.num_outputs = staged.num_outputs
-        self.pointer, self.name = pointer, f"the given outputs {spec.dataset}"
+        self.pointer, self.name = pointer, f"the teacher of {spec.dataset}"
         self.columns = columns_of(spec.classes, staged.classes, staged.num_outputs, data, place.device, pointer)
         self._logits_GM, self._place_R = _read(place.workdir / staged.file, sum(data.counts.values()), pointer)
         self._device = place.device
+        #: Training rows that it has outputs for.
+        self.num_training = self._count_training(place.workdir)
+
+    def _count_training(self, workdir: Path) -> int:
+        with safe_open(workdir / "data.safetensors", framework="pt") as file:
+            training_R = file.get_tensor("split") == SPLITS.index("train")
+        num = int((self._place_R[training_R] >= 0).sum())
+        if num:
+            return num
+        raise UserConfig.at(
+            f"{self.pointer}/dataset",
+            f"{self._id} has outputs of no training row, so there is nothing to learn from them",
+            code="outputs_do_not_fit",
+        )
 
     @property
     def members(self) -> Mapping[str, Single]:

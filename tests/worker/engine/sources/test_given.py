@@ -10,6 +10,7 @@ from tests.worker.engine import orders
 from tests.worker.engine.conftest import Data, Taught, run
 from tests.worker.engine.sources.conftest import Job, same, wired
 from worker.engine import cache
+from worker.engine.attempt import fingerprint
 from worker.engine.evaluate import batch_rows
 from worker.engine.outputs import Batch
 
@@ -76,6 +77,8 @@ def test_rows_without_outputs_are_trained_by_their_labels(job: Job, tmp_path: Pa
         "given", teachers={}, teacher=GIVEN, outputs=given, train={"epochs": 12}, hard=1.0, allow_weak_teacher=True
     )
     assert run(order, tmp_path / "given").report["test"]["student"]["accuracy"] > 0.6
+    (notice,) = orders.events(tmp_path / "given", "notice")
+    assert notice["message"].startswith("the teacher of dst_9 speaks of 1 of 300 training rows")
 
 
 def test_a_partial_teacher_among_others_counts_where_it_has_answered(
@@ -101,9 +104,17 @@ def test_a_partial_teacher_among_others_counts_where_it_has_answered(
 def test_outputs_of_other_rows_are_found(job: Job, tmp_path: Path) -> None:
     logits, rows = outputs_of(job, tmp_path)
     shifted: Outputs = {"dst_9": (logits.roll(1, 0), rows, [])}
-    with pytest.raises(UserInput, match=r"the given outputs dst_9 has .* training samples .* other rows") as caught:
+    with pytest.raises(UserInput, match=r"the teacher of dst_9 has .* training samples .* other rows") as caught:
         run(job("given", teachers={}, teacher=GIVEN, outputs=shifted), tmp_path / "given")
     assert caught.value.code == "weak_teacher"
+
+
+def test_outputs_of_no_training_row_are_refused(job: Job, rows: Data, tmp_path: Path) -> None:
+    held_back = (rows[0]["split"] != 0).nonzero()[:, 0]
+    given: Outputs = {"dst_9": (torch.zeros(len(held_back), 10), held_back, [])}
+    with pytest.raises(UserConfig, match="has outputs of no training row") as caught:
+        wired(job("given", teachers={}, teacher=GIVEN, outputs=given), tmp_path / "given")
+    assert caught.value.errors[0].pointer == "/teacher/dataset"
 
 
 def test_rows_beyond_the_data_set_are_refused(job: Job, tmp_path: Path) -> None:
@@ -112,3 +123,18 @@ def test_rows_beyond_the_data_set_are_refused(job: Job, tmp_path: Path) -> None:
     with pytest.raises(UserConfig, match="are of row 460, and the data set has 460") as caught:
         wired(job("given", teachers={}, teacher=GIVEN, outputs=beyond), tmp_path / "given")
     assert caught.value.errors[0].pointer == "/teacher/dataset"
+
+
+def test_a_checkpoint_belongs_to_the_outputs_and_teachers_that_it_was_made_with(
+    job: Job, two: dict[str, Taught], tmp_path: Path
+) -> None:
+    logits, rows = outputs_of(job, tmp_path)
+    ensemble = {"type": "ensemble", "teachers": ["tch_2", GIVEN]}
+    given: Outputs = {"dst_9": (logits, rows, [])}
+    order = job("both", teachers={"tch_2": two["tch_2"]}, teacher=ensemble, outputs=given)
+    outputs = {"dst_9": order.outputs["dst_9"].model_copy(update={"sha256": "0"})}
+    teachers = {"tch_2": order.teachers["tch_2"].model_copy(update={"sha256": "0"})}
+    again = order.model_copy(update={"attempt": 2, "threads": 2})
+    others = [order.model_copy(update={"outputs": outputs}), order.model_copy(update={"teachers": teachers})]
+    assert fingerprint(order) == fingerprint(again)
+    assert all(fingerprint(other) != fingerprint(order) for other in others)
