@@ -1,5 +1,6 @@
 """Mixtures of samples as a pure function of (seed, epoch, ids)."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,27 @@ def test_a_job_asks_the_teacher_of_mixtures_at_each_step_and_still_learns(make: 
     assert {"phase": "caching"} in orders.events(tmp_path / "plain", "phase")
     mixed, single = (orders.events(tmp_path / name, "metrics")[-1]["train"]["hard"] for name in ("work", "plain"))
     assert mixed > single, "no one can be sure of a mixture"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"teacher": {"type": "ema"}},
+        {"teacher": {"type": "snapshot", "every": 1}},
+        {"teacher": {"type": "born_again", "generations": 2}},
+        {"teacher": {"type": "peers", "students": [{"type": "mlp", "hidden": [20]}]}},
+        {"teacher": {"type": "branches"}},
+        {"assistants": [{"student": {"type": "mlp", "hidden": [20]}}]},
+    ],
+    ids=["ema", "snapshot", "born_again", "peers", "branches", "assistants"],
+)
+def test_it_goes_with_every_way_of_teaching(small: Make, tmp_path: Path, fields: dict[str, Any]) -> None:
+    student = {"type": "mlp", "hidden": [16, 16]}
+    order = small(student=student, loss={"type": "kd"}, train={"mixup": 0.2, "epochs": 2, "control": False}, **fields)
+    trained = run(order, tmp_path / "work")
+    lines = orders.events(tmp_path / "work", "metrics")
+    assert len({line["run"] for line in lines}) == len(trained.attempt.finished)
+    assert all(isfinite(value) for line in lines for value in line["train"].values())
 
 
 def test_a_regression_has_the_gradient_of_the_mixed_target() -> None:
