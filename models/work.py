@@ -6,7 +6,8 @@ WORKDIR/outputs/<id>          .safetensors: outputs that a teacher gave somewher
 WORKDIR/data.safetensors      see models.canonical
 WORKDIR/events.jsonl          written by the engine: one {"type", "data"} a line
 WORKDIR/checkpoints/          written by the engine: enough to go on from the step that each names
-WORKDIR/out/                  written by the engine: student.pth, student.py, report.json, manifest.json
+WORKDIR/out/                  written by the engine: student.pth, student.py, report.json, manifest.json, and one .pth
+                              for each assistant, generation and peer
 WORKDIR/error.json            written by the engine where it fails: core.errors.JobFailure.as_dict()
 WORKDIR/log.txt               the engine's output, as the supervisor caught it
 """

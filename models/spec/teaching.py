@@ -127,12 +127,15 @@ class Ensemble(Regime):
     combine: Literal["mean", "weights", "cross_entropy", "entropy"] = Field(
         default="mean",
         description="`mean` of the logits; by fixed `weights`; or sample by sample: more weight for the teacher whose "
-        "`cross_entropy` with the label, or whose `entropy`, is lower.",
+        "`cross_entropy` with the label, or whose `entropy`, is lower. Figures of the report never use labels: there "
+        "`cross_entropy` is the mean.",
     )
     weights: list[MemberWeight] | None = Field(default=None, description="One for each teacher; they are normalised.")
 
     handed_in = True
-    formula = "z_t = sum_k w_k z_k; by cross_entropy w_k = (1 - exp(CE_k) / sum_j exp(CE_j)) / (K - 1)"
+    formula = (
+        "z_t = sum_k w_k z_k; by cross_entropy w_k = (1 - exp(CE_k) / sum_j exp(CE_j)) / (K - 1), by entropy with H_k"
+    )
     paper = "You et al. 2017 (mean); Zhang, Chen, Wang 2022, CA-MKD, arXiv:2201.00007 (by cross-entropy)"
     use_when = "Teachers that err differently; or one teacher for outputs and another for features."
 
@@ -202,7 +205,10 @@ class BornAgain(Regime):
 
 
 class Snapshot(Regime):
-    """The student as it was at the last of every `every` epochs teaches it. The first `every` epochs are by labels."""
+    """The student as it was at the last of every `every` epochs teaches it.
+
+    The first `every` epochs are by labels alone, as those of the control.
+    """
 
     type: Literal["snapshot"] = "snapshot"
     every: int = Field(default=5, ge=1, le=10_000, description="Epochs between two snapshots.")
@@ -233,7 +239,10 @@ class MovingAverage(Regime):
 
 
 class Peers(Regime):
-    """Mutual learning: the student and its peers train together, each taught by the others, detached from them."""
+    """Mutual learning: the student and its peers train together, each taught by the others, detached from them.
+
+    All see the same batches, by the job's `train`; the student says when to stop early.
+    """
 
     type: Literal["peers"] = "peers"
     students: list[Architecture] = Field(min_length=1, max_length=4, description="The peers beside the student.")

@@ -109,7 +109,7 @@ def _hand_out_so_far(attempt: Attempt, parts: Parts, run: Run | None = None) -> 
     if not there:
         return
     out, files, chosen = _out(attempt), list[Path](), dict[str, int]()
-    for name, done in there.items():
+    for name, done in sorted(there.items(), key=lambda item: item[0] != STUDENT):  # it comes first if time runs out
         epoch, weights = results.select(done, parts.lessons[name].lesson.train.select)
         if name == STUDENT:
             files += _export(attempt, parts.student.with_weights(weights), out, attempt.order.spec.export)

@@ -76,6 +76,8 @@ class Lesson:
 
     def pointer(self, own: str) -> str:
         """The place in the spec of what is at `own` for the job's student."""
+        if not own:
+            return own
         _, first, *rest = own.split("/", 2)
         return "/".join([self.pointers.get(f"/{first}", f"/{first}"), *rest])
 

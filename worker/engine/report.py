@@ -20,7 +20,7 @@ from worker.engine.normalise import student_figures
 from worker.engine.objective import taps_of, term_names
 from worker.engine.outputs import has_label
 from worker.engine.progress import finite
-from worker.engine.results import Epoch, Results, Scored
+from worker.engine.results import Epoch, Results
 from worker.engine.wired import Wired
 from worker.engine.wiring import Parts
 
@@ -53,9 +53,7 @@ def report(attempt: Attempt, parts: Parts, results: Results, files: Iterable[Pat
         "selected": order.spec.train.select,
         "selected_epoch": chosen.epoch,
         "runs": {
-            name: _run(attempt, name, scored)
-            for name, scored in results.lessons.items()
-            if name not in parts.syllabus.stages
+            name: _run(attempt, parts, results, name) for name in results.lessons if name not in parts.syllabus.stages
         },
         "stages": [_stage(attempt, parts, results, name) for name in parts.syllabus.stages],
         **_why_no_control(order),
@@ -151,9 +149,12 @@ def _details(parts: Parts, chosen: Epoch) -> dict[str, object]:
     return parts.task.details(chosen.test_logits[labelled], y[labelled])
 
 
-def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:
-    trail = attempt.finished[name].trail
+def _run(attempt: Attempt, parts: Parts, results: Results, name: str) -> dict[str, Any]:
+    """Who taught a student, and what came of it. Agreement is with those, where they did not change."""
+    trail, scored = attempt.finished[name].trail, results.lessons[name]
     return {
+        "taught_by": list(parts.lessons[name].heard),
+        "agreement": results.agreement.get(name),
         "best": scored.best.as_dict(),
         "last": scored.last.as_dict(),
         "stopped_early": trail.stopped_early,
@@ -162,18 +163,16 @@ def _run(attempt: Attempt, name: str, scored: Scored) -> dict[str, Any]:
 
 
 def _stage(attempt: Attempt, parts: Parts, results: Results, name: str) -> dict[str, Any]:
-    """A student beside the job's own: who taught it, and what came of it."""
+    """A student beside the job's own."""
     wired, scored = parts.lessons[name], results.lessons[name]
     return {
         "name": name,
         "file": f"{name}.pth",
-        "taught_by": list(wired.heard),
-        "agreement": results.agreement.get(name),
         "parameters": count_parameters(wired.start.module),
         "selected": wired.lesson.train.select,
         "selected_epoch": scored.selected.epoch,
         "taps": _taps(wired),
-        **_run(attempt, name, scored),
+        **_run(attempt, parts, results, name),
     }
 
 
@@ -185,7 +184,6 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         **_several(order),
         "input": _input(order),
         "classes": order.dataset.classes,
-        "taught_by": list(parts.student.heard),
         "taps": _taps(parts.student),
         "timings": {name: round(seconds, 3) for name, seconds in attempt.progress.seconds.items()},
         "seed": order.spec.train.seed,

@@ -34,7 +34,9 @@ def test_each_stage_is_kept_and_reported(small: Make, tmp_path: Path) -> None:
     report = orders.report_of(tmp_path / "work")
     assert [stage["name"] for stage in report["stages"]] == ["assistant_1", "assistant_2"]
     assert [stage["taught_by"] for stage in report["stages"]] == [["teacher"], ["assistant_1"]]
-    assert report["taught_by"] == ["assistant_2"]
+    assert report["runs"]["student"]["taught_by"] == ["assistant_2"]
+    assert report["runs"]["control"]["taught_by"] == []
+    assert report["runs"]["student"]["agreement"] != report["test"]["agreement"], "with the assistant, with the teacher"
     assert set(report["runs"]) == {"student", "control"}
     for stage, assistant in zip(report["stages"], order.spec.assistants, strict=True):
         network = build_network(assistant.student, order.dataset.input_shape, 10).module
