@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a job. 0: all cores, shared among devices.")
 
+    spares: bool = Field(
+        default=True,
+        description="A worker keeps a process for jobs and one for checks that have torch loaded and wait: each takes "
+        "about 250 MB and saves seconds at every start.",
+    )
+
     check_max_seconds: int = Field(default=1800, ge=1, description="Time that the check of one upload may take.")
     check_max_bytes: int = Field(default=16 * 2**30, ge=2**30, description="Address space of an intake child.")
     check_max_attempts: int = Field(default=3, ge=1, description="Then an upload whose checks crash is rejected.")

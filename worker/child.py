@@ -1,17 +1,19 @@
-"""The child that does the torch work: how it is started, asked to stop, killed, and what is known of its end."""
+"""A child that does the torch work: how it is started, asked to stop, killed, and what is known of its end."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from worker import launch
 from worker.devices import Device
 
-_CODE = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[1]
 
 #: What a child may know of our environment: nothing that names a database, a broker, a bucket or a key.
 _PASSED_ON = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -31,57 +33,85 @@ class Ended:
         return signal.Signals(-self.exit_code) if self.exit_code < 0 else None
 
 
-class Child:
-    """`python -m MODULE WORKDIR` in a session of its own, its output appended to WORKDIR/log.txt.
-
-    It dies with the thread that made it; see worker.launch.
-    """
-
-    def __init__(self, module: str, workdir: Path, device: Device, threads: int) -> None:
-        with (workdir / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                launch.command([sys.executable, "-m", module, str(workdir)]),
-                cwd=workdir,
-                env=environment(device, threads, workdir),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.ended: Ended | None = None
+class Running(Protocol):
+    """A child in a session of its own, whoever started it."""
 
     @property
     def pid(self) -> int:
         """Its process id, and that of its group."""
-        return self._process.pid
 
     def poll(self) -> Ended | None:
         """How it ended; None while it runs. What it left running in its group is killed."""
-        if self.ended is None:
-            # Seen, but not yet reaped: until then nobody else can get this id, so the group is surely the child's.
-            seen = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if seen is not None:
-                self._kill_group()
-                _, status, usage = os.wait4(self.pid, 0)
-                self._process.returncode = os.waitstatus_to_exitcode(status)
-                self.ended = Ended(self._process.returncode, usage.ru_maxrss * 1024)
-        return self.ended
 
     def ask_to_stop(self) -> None:
         """SIGTERM, to the child alone: it needs its own helpers to write a checkpoint."""
+
+    def kill(self) -> Ended:
+        """SIGKILL to the whole group, and wait for the end."""
+
+
+class Child:
+    """A command as our own child, in a session of its own, its output in `log`."""
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: int, pass_fds: Sequence[int] = ()
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        self._ended: Ended | None = None
+
+    @property
+    def pid(self) -> int:
+        """See Running."""
+        return self._process.pid
+
+    def poll(self) -> Ended | None:
+        """See Running."""
+        if self._ended is None:
+            # Seen, but not yet reaped: until then nobody else can get this id, so the group is surely the child's.
+            seen = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if seen is not None:
+                self._ended = reap(self.pid)
+                self._process.returncode = self._ended.exit_code
+        return self._ended
+
+    def ask_to_stop(self) -> None:
+        """See Running."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> Ended:
-        """SIGKILL to the whole group, and wait for the end."""
+        """See Running."""
         while (ended := self.poll()) is None:
-            self._kill_group()
+            kill_group(self.pid)
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         return ended
 
-    def _kill_group(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+
+def engine_command(module: str, workdir: Path) -> list[str]:
+    """`python -m MODULE WORKDIR`, which dies with the thread that starts it; see worker.launch."""
+    return launch.command([sys.executable, "-m", module, str(workdir)])
+
+
+def reap(pid: int) -> Ended:
+    """End what a child that has ended left in its group, and let the child go."""
+    kill_group(pid)
+    _, status, usage = os.wait4(pid, 0)
+    return Ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to all of the group that a child of ours leads, which must not be reaped yet."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def environment(device: Device, threads: int, home: Path) -> dict[str, str]:
@@ -94,7 +124,7 @@ def environment(device: Device, threads: int, home: Path) -> dict[str, str]:
         "ORT_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": str(_CODE),
+        "PYTHONPATH": str(CODE),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(home),
     }

@@ -18,6 +18,9 @@ from models.tables import Attempt, Dataset, Job, Teacher
 from models.work import StagedOutputs, StagedTeacher, WorkOrder
 from worker.devices import Device
 
+#: The engine's door.
+ENGINE = "worker.engine.run"
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -87,7 +90,7 @@ class Bench:
 
     device: Device
     threads: int
-    engine: str = "worker.engine.run"
+    engine: str = ENGINE
 
 
 def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Callable[[], None]) -> None:

@@ -16,10 +16,10 @@ from core.logs import bound
 from core.settings import Settings, settings
 from models.status import Phase
 from models.work import Exit
-from worker import verdict
+from worker import verdict, warm
 from worker.book import Book
 from worker.checkpoints import Keeper, forget_all
-from worker.child import Child, Ended
+from worker.child import Child, Ended, Running, engine_command, environment
 from worker.ending import Ending
 from worker.folders import work_folder
 from worker.limit import Limit
@@ -115,7 +115,7 @@ def _train(attempt: _Attempt, inputs: Inputs) -> None:
     memory = Memory.now()
     asked: Halt | None = None
     failure: JobFailure | None = None
-    child = Child(attempt.bench.engine, attempt.workdir, attempt.bench.device, attempt.bench.threads)
+    child = _start(attempt.bench, attempt.workdir)
     try:
         asked = _mind(attempt, child, inputs)
     except JobFailure as forced:
@@ -132,11 +132,19 @@ def _train(attempt: _Attempt, inputs: Inputs) -> None:
         attempt.ending.fail(verdict.repeated(failure, inputs.previous_error), ended.exit_code)
 
 
+def _start(bench: Bench, workdir: Path) -> Running:
+    """The engine's child, out of the spare where there is one; its output is appended to log.txt."""
+    env = environment(bench.device, bench.threads, workdir)
+    with (workdir / "log.txt").open("ab") as log:
+        spared = warm.fork(bench.engine, [str(workdir)], cwd=workdir, env=env, log=log.fileno())
+        return spared or Child(engine_command(bench.engine, workdir), cwd=workdir, env=env, log=log.fileno())
+
+
 def _failure(attempt: _Attempt, inputs: Inputs, ended: Ended, memory: Memory) -> JobFailure:
     return verdict.failure_of(ended, attempt.workdir, attempt.book.place, inputs.spec.train.batch_size, memory)
 
 
-def _mind(attempt: _Attempt, child: Child, inputs: Inputs) -> Halt | None:
+def _mind(attempt: _Attempt, child: Running, inputs: Inputs) -> Halt | None:
     """Watch the child until it ends; what it was asked to end as. Raises the reason where it has to be ended."""
     limit = Limit(attempt.settings, inputs.spec.limits.max_seconds - inputs.ran_s)
     asked: Halt | None = None
