@@ -17,8 +17,9 @@ from core.storage import Stored, storage
 from models.tables import Upload
 from models.work import IntakeOrder, IntakeResult
 from worker import drain
-from worker.confine import Limits, Outcome, run_confined
+from worker.confine import Outcome, run_confined
 from worker.folders import work_folder
+from worker.intake_limits import Limits
 from worker.outage import OUTAGE, patiently
 from worker.pulse import Pulse
 from worker.stage import StoredFile, copy
@@ -132,6 +133,7 @@ def _log_outcome(claim: CheckClaim, outcome: Outcome) -> None:
     for warning in outcome.warnings:
         log.warning("%s: %s", claim.id, warning)
     is_ready = "ready" if outcome.result.ready else "rejected"
-    log.info("%s: %s (%s) after %.1f s", claim.id, is_ready, outcome.verdict, outcome.seconds)
+    used = outcome.seconds, outcome.peak_bytes / 2**20
+    log.info("%s: %s (%s) after %.1f s, %.0f MiB of memory", claim.id, is_ready, outcome.verdict, *used)
     if outcome.verdict != "done":
         log.warning("%s: the converter's last words:\n%s", claim.id, outcome.log)

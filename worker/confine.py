@@ -1,18 +1,15 @@
-"""The confined child that opens users' files: how it is started, watched, ended, and what of its answer is believed.
+"""The confined child that opens users' files: how it is started, watched and ended.
 
 `python -m worker.intake WORKDIR` runs in its own session, without network, secrets or privileges, under limits of
-memory, CPU time, file size, processes and wall-clock time (worker/jail.py, docs/teachers.md). A limit that is reached
-is a verdict that says so. The child may have been taken over by the file that it read: nothing that it wrote is
-followed, executed or taken at its word here.
+memory, CPU time, file size, processes and wall-clock time (worker/jail.py, worker/seal.py, docs/security.md). A limit
+that is reached is a verdict that says so. The child may have been taken over by the file that it read: nothing that it
+wrote is followed, executed or taken at its word (worker/answer.py).
 """
 
-import math
 import os
 import shutil
-import signal
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,45 +17,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
-
-from pydantic import ValidationError
+from signal import SIGKILL
+from typing import BinaryIO
 
 from core.errors import Infra
-from models.work import IntakeExit, IntakeResult
-from worker import jail
+from models.canonical import CheckLine
+from models.work import IntakeOrder, IntakeResult
+from worker import jail, warm
+from worker.answer import Verdict, judge
+from worker.child import Child, Ended, Running
+from worker.intake_limits import Limits
 
-Verdict = Literal["done", "too_much_memory", "too_much_disk", "too_slow", "crashed"]
-
+#: The converter's door.
+MODULE = "worker.intake"
 _CODE = Path(__file__).resolve().parents[1]
 #: Seconds between two looks at the child.
 _WATCH_S = 0.05
-_MAX_RESULT_BYTES = 64 * 2**20
 _LOG_TAIL_BYTES = 16 * 2**10
 #: User ids that neither Debian nor systemd hands out. Children that run at once get different ones: no signals.
 _UIDS = range(60_578, 61_178)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one check may use: `threads` computing at once, `processes` counts all tasks of the child's user."""
-
-    wall_s: float = 1800.0
-    memory_bytes: int = 16 * 2**30
-    file_bytes: int = 40 * 2**30
-    threads: int = 2
-    processes: int = 256
-    open_files: int = 512
-
-    @property
-    def cpu_s(self) -> int:
-        """CPU seconds: all threads busy all the time."""
-        return math.ceil(self.wall_s * self.threads)
+#: What the jail and the seal may not be able to take away, by the word in front of their warnings.
+_PARTS = {
+    "network": "network",
+    "user": "the user of the service",
+    "files": "other files",
+    "system_calls": "unneeded system calls",
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended. `file` is the canonical file, known to be a plain file of its own; `log` is for operators."""
+    """How it ended. `file` is the canonical file, known to be a plain file of its own; the rest is for operators.
+
+    warnings: what the platform could not take away from the child, `part: why`. peak_bytes: its memory at most.
+    """
 
     verdict: Verdict
     result: IntakeResult
@@ -66,6 +58,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     log: str = ""
     seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[[], None] | None = None) -> Outcome:
@@ -75,22 +68,54 @@ def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[
     """
     limits = limits or Limits()
     workdir = workdir.resolve()
+    # Read before the child can write another one.
+    kind = IntakeOrder.model_validate_json((workdir / "order.json").read_bytes()).kind
     started = time.monotonic()
     with _user() as (uid, warnings), _scratch(uid) as scratch, (workdir / "log.txt").open("w+b") as log:
         _hand_over(workdir, uid)
         try:
-            exit_code, refused = _run(workdir, scratch, limits, uid, log, tick)
+            ended, refused = _run(MODULE, workdir, scratch, limits, uid, log, tick)
         finally:
             _take_back(workdir, uid)
         tail = _tail(log)
-    verdict, result, file = judge(workdir, exit_code, tail, limits)
-    return Outcome(verdict, result, file, warnings + refused, tail, time.monotonic() - started)
+    verdict, result, file = judge(workdir, kind, ended.exit_code if ended else None, tail, limits)
+    warnings += refused
+    seconds, peak_bytes = time.monotonic() - started, ended.peak_bytes if ended else 0
+    return Outcome(verdict, _with_line(result, warnings), file, warnings, tail, seconds, peak_bytes)
+
+
+def gaps() -> list[str]:
+    """What this machine cannot take away from a confined child, as Outcome.warnings; found out by confining one."""
+    limits = Limits(wall_s=60)
+    with _user() as (uid, warnings), _scratch(uid) as scratch, (scratch / "log").open("w+b") as log:
+        ended, refused = _run("worker.seal", scratch, scratch, limits, uid, log, None)
+        if ended is None or ended.exit_code != 0:
+            raise Infra(f"A confined process does not start on this machine: {_tail(log)[-500:]}", code="no_jail")
+        return warnings + refused
+
+
+def _with_line(result: IntakeResult, warnings: list[str]) -> IntakeResult:
+    """The verdict with how the file was opened as its first check. Paths are for the log, not for users."""
+    missing = [words for part, words in _PARTS.items() if any(line.startswith(f"{part}:") for line in warnings)]
+    line = CheckLine(id="confined", result="pass", detail="the file was opened in a confined process")
+    if missing:
+        detail = f"{line.detail}, from which this machine could not take away: {', '.join(missing)}"
+        line = CheckLine(id="confined", result="warn", detail=detail)
+    found = result.report["checks"]
+    assert isinstance(found, list), "worker.answer has seen to it"
+    return result.model_copy(update={"report": {**result.report, "checks": [line.model_dump(), *found]}})
 
 
 def _run(
-    workdir: Path, scratch: Path, limits: Limits, uid: int | None, log: BinaryIO, tick: Callable[[], None] | None
-) -> tuple[int | None, list[str]]:
-    """Exit code (None: out of time) and what the platform refused."""
+    module: str,
+    workdir: Path,
+    scratch: Path,
+    limits: Limits,
+    uid: int | None,
+    log: BinaryIO,
+    tick: Callable[[], None] | None,
+) -> tuple[Ended | None, list[str]]:
+    """The end (None: out of time) and what the platform refused."""
     reader, writer = os.pipe()
     plan = jail.Jail(
         parent=os.getpid(),
@@ -101,42 +126,40 @@ def _run(
         file_bytes=limits.file_bytes,
         processes=limits.processes + (_tasks_of(os.getuid()) if uid is None else 0),
         open_files=limits.open_files,
+        hands_on=True,
     )
-    with os.fdopen(reader) as refused:
+    with os.fdopen(reader, errors="replace") as refused:
         try:
-            child = subprocess.Popen(
-                # -P: the folder with the user's file is never on the import path. The path is "." because an
-                # unprivileged user may not be allowed to walk down to it.
-                jail.command(plan, [sys.executable, "-P", "-B", "-m", "worker.intake", "."]),
-                cwd=workdir,
-                env=environment(scratch, limits.threads),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writer],
-                start_new_session=True,
-            )
+            child = _start(module, plan, workdir, environment(scratch, limits.threads), log)
         finally:
             os.close(writer)
-        exit_code = _watch(child, limits.wall_s, tick)
-        return exit_code, refused.read(10_000).splitlines()
+        ended = _watch(child, limits.wall_s, tick)
+        return ended, refused.read(10_000).splitlines()
 
 
-def _watch(child: subprocess.Popen[bytes], wall_s: float, tick: Callable[[], None] | None) -> int | None:
+def _start(module: str, plan: jail.Jail, workdir: Path, env: dict[str, str], log: BinaryIO) -> Running:
+    """The module in its jail, out of the spare where there is one."""
+    # "." because an unprivileged user may not be allowed to walk down to the folder.
+    arguments = [".", str(plan.warnings_fd)]
+    if (forked := warm.fork(module, arguments, cwd=workdir, env=env, log=log.fileno(), jail=plan)) is not None:
+        return forked
+    # -P: the folder with the user's file is never on the import path.
+    command = jail.command(plan, [sys.executable, "-P", "-B", "-m", module, *arguments])
+    return Child(command, cwd=workdir, env=env, log=log.fileno(), pass_fds=[plan.warnings_fd])
+
+
+def _watch(child: Running, wall_s: float, tick: Callable[[], None] | None) -> Ended | None:
     deadline = time.monotonic() + wall_s
     try:
-        # Looked at without reaping: until then the id, and so the group, is surely the child's.
-        while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        while (ended := child.poll()) is None:
             if time.monotonic() >= deadline:
                 return None
             if tick is not None:
                 tick()
             time.sleep(_WATCH_S)
+        return ended
     finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    return child.returncode
+        child.kill()
 
 
 def environment(scratch: Path, threads: int) -> dict[str, str]:
@@ -167,7 +190,7 @@ def _user() -> Iterator[tuple[int | None, list[str]]]:
     needed = (sys.executable, sys.prefix, sys.base_prefix, _CODE / "worker" / "intake" / "__main__.py")
     for path in needed:
         if (closed := closed_to_others(Path(path))) is not None:
-            yield None, [f"the child stays root, without capabilities: an ordinary user cannot read {closed}"]
+            yield None, [f"user: the child stays root, without capabilities: an ordinary user cannot read {closed}"]
             return
     with _free_uid() as uid:
         yield uid, []
@@ -239,59 +262,10 @@ def _take_back(workdir: Path, uid: int | None) -> None:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdigit() and f"\nUid:\t{uid}\t" in (entry / "status").read_text():
-                os.kill(int(entry.name), signal.SIGKILL)
+                os.kill(int(entry.name), SIGKILL)
     for path in (workdir, workdir / "out"):
         with suppress(FileNotFoundError):
             os.chown(path, 0, 0, follow_symlinks=False)
-
-
-def judge(workdir: Path, exit_code: int | None, log: str, limits: Limits) -> tuple[Verdict, IntakeResult, Path | None]:
-    """What the end of the child means: exit code (None: out of time), the end of its log, what it left in out/."""
-    if exit_code == IntakeExit.DONE and (answer := _answer(workdir)) is not None:
-        return "done", *answer
-    verdict, detail = _reason(exit_code, log, limits)
-    line = {"id": verdict, "result": "fail", "detail": detail}
-    return verdict, IntakeResult(ready=False, report={"checks": [line]}), None
-
-
-def _reason(exit_code: int | None, log: str, limits: Limits) -> tuple[Verdict, str]:
-    if exit_code is None or exit_code == -signal.SIGXCPU:
-        return "too_slow", f"The check did not end within {limits.wall_s:,.0f} s. Hand in a smaller file."
-    out_of_memory = exit_code == -signal.SIGABRT and "bad_alloc" in log
-    if exit_code in (IntakeExit.MEMORY, -signal.SIGKILL) or out_of_memory:
-        gib = limits.memory_bytes / 2**30
-        return "too_much_memory", f"The check needs more than the {gib:,.1f} GiB of memory that it may use."
-    if exit_code in (IntakeExit.DISK, -signal.SIGXFSZ):
-        gib = limits.file_bytes / 2**30
-        return "too_much_disk", f"The file unpacks to more than the {gib:,.1f} GiB that one file may have."
-    return (
-        "crashed",
-        "The program that reads the file broke down. The file may be damaged: write it again and upload it anew.",
-    )
-
-
-def _answer(workdir: Path) -> tuple[IntakeResult, Path | None] | None:
-    """What the child answered; None where it makes no sense."""
-    path = _plain(workdir, "result.json")
-    if path is None or path.stat().st_size > _MAX_RESULT_BYTES:
-        return None
-    try:
-        result = IntakeResult.model_validate_json(path.read_bytes())
-    except ValidationError:
-        return None
-    file = _plain(workdir, result.file) if result.file is not None else None
-    return None if result.ready and file is None else (result, file)
-
-
-def _plain(workdir: Path, name: str) -> Path | None:
-    """The file of that name in out/, where it is a regular file and no link of any kind, and out/ neither."""
-    path = workdir / "out" / name
-    try:
-        folder, file = os.lstat(path.parent), os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    genuine = stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(file.st_mode) and file.st_nlink == 1
-    return path if genuine and Path(name).name == name else None
 
 
 def _tail(log: BinaryIO) -> str:

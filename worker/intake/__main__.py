@@ -1,7 +1,8 @@
 """The door of the confined converter: `python -m worker.intake WORKDIR` (worker/confine.py starts it, a person may).
 
-It reads WORKDIR/order.json and WORKDIR/upload and writes WORKDIR/out/: result.json, and one canonical file where the
-upload is good. A verdict, for or against, exits with 0.
+It seals itself first (worker/seal.py); what cannot be sealed is written to the file descriptor that a second argument
+names, else to the log. It reads WORKDIR/order.json and WORKDIR/upload and writes WORKDIR/out/: result.json, and one
+canonical file where the upload is good. A verdict, for or against, exits with 0.
 """
 
 import errno
@@ -11,6 +12,7 @@ from pathlib import Path
 from core.errors import Rejected
 from models.work import IntakeExit, IntakeOrder, IntakeResult
 from worker.intake.report import Report
+from worker.seal import seal_and_tell
 
 #: How torch, ONNX Runtime and Arrow say that an allocation failed: they raise RuntimeError or an error of their own.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate", "malloc of size")
@@ -57,4 +59,6 @@ def _limit_reached(error: Exception) -> IntakeExit | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    seal_and_tell(folder, int(sys.argv[2]) if len(sys.argv) > 2 else sys.stderr.fileno())
+    sys.exit(main(folder))

@@ -1,11 +1,9 @@
 """The report of a data set: the checks in the order they were made, the figures, and what was left out."""
 
-import math
-from collections.abc import Mapping, Sequence
-
 from core.errors import Rejected
 from models.canonical import CheckLine, DatasetMeta
 from models.work import IntakeResult
+from worker.plain import plain_record
 from worker.readers.base.case import Case, Tally
 
 
@@ -15,7 +13,7 @@ def accepted(case: Case, meta: DatasetMeta, file: str) -> IntakeResult:
     case.facts["shape"] = list(meta.input_shape)
     if meta.mean:
         case.facts["mean"], case.facts["std"] = meta.mean, meta.std
-    return IntakeResult(ready=True, report=_report(case), meta=_stored(meta), file=file)
+    return IntakeResult(ready=True, report=_report(case), meta=plain_record(meta.model_dump(mode="json")), file=file)
 
 
 def rejected(case: Case, error: Rejected) -> IntakeResult:
@@ -24,11 +22,6 @@ def rejected(case: Case, error: Rejected) -> IntakeResult:
     case.checks.append(CheckLine(id=error.code, result="fail", detail=error.detail))
     case.facts["errors"] = [problem.as_dict() for problem in error.errors]
     return IntakeResult(ready=False, report=_report(case))
-
-
-def _stored(meta: DatasetMeta) -> dict[str, object]:
-    """The record as it is stored; see `_plain`."""
-    return {str(key): _plain(value) for key, value in meta.model_dump(mode="json").items()}
 
 
 def _warn_of_ignored(case: Case) -> None:
@@ -45,21 +38,8 @@ def _report(case: Case) -> dict[str, object]:
         "bad_rows": {**_listed(case.bad_rows), "share": case.bad_rows.count / max(1, case.bad_rows.count + num_good)},
         "ignored": _listed(case.ignored),
     }
-    return {key: _plain(value) for key, value in report.items()}
+    return plain_record(report)
 
 
 def _listed(tally: Tally) -> dict[str, object]:
     return {"count": tally.count, "listed": tally.listed}
-
-
-def _plain(value: object) -> object:
-    """What JSON and PostgreSQL can hold: text without NUL and lone surrogates, finite numbers."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
-    return value

@@ -6,6 +6,7 @@ from typing import Any
 from core.errors import Rejected
 from models.canonical import CheckLine, TeacherMeta
 from models.work import IntakeResult
+from worker.plain import plain_record
 
 
 @dataclass
@@ -36,4 +37,4 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """The form it is stored in."""
-        return {"checks": [line.model_dump() for line in self.checks], **self.figures}
+        return plain_record({"checks": [line.model_dump() for line in self.checks], **self.figures})
