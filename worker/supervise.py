@@ -88,7 +88,7 @@ def _run(attempt: _Attempt) -> None:
 
 def _stage(attempt: _Attempt) -> Inputs:
     """Make the work folder ready, with what an earlier attempt has reached."""
-    attempt.book.note("phase", phase=Phase.STAGING)
+    attempt.book.note("phase", phase=Phase.STAGING, at=round(time.time(), 3))
     attempt.book.send()
     check = attempt.watch.check
 

@@ -13,6 +13,8 @@ Line = tuple[str, dict[str, Any]]
 
 #: Read at once. A line that is longer is none of the engine's.
 _CHUNK_BYTES = 256 * 1024
+#: When the engine wrote a line, and when its process began: kept with the line, for the row's own time is a later one.
+_TIMES = ("at", "began")
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def _parse(raw: bytes) -> Line | None:
     """One line; numbers that are not finite become null, which is how JSON says it."""
     try:
         event = json.loads(raw, parse_constant=lambda _: None)
-        kind, data = event["type"], event["data"]
+        kind, data = event["type"], {**event["data"], **{name: event[name] for name in _TIMES if name in event}}
     except (ValueError, KeyError, TypeError):
         kind, data = None, None
     if isinstance(kind, str) and isinstance(data, dict):

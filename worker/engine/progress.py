@@ -1,11 +1,13 @@
 """What the engine tells the world while it runs: lines of events.jsonl, and a bar where a person watches.
 
-One JSON object a line, {"type", "data"}: `phase`, `progress` (at most two a second), `metrics` (one an epoch),
+One JSON object a line, {"type", "data", "at"}: `phase`, `progress` (at most two a second), `metrics` (one an epoch),
 `warning` and `notice`. A line is written whole and flushed, so that a reader that follows the file sees it at once.
+It says when it was written (`at`, seconds since 1970), for it is read later; the first one says when the process began.
 """
 
 import json
 import logging
+import os
 import sys
 import time
 from math import isfinite
@@ -34,8 +36,9 @@ class Progress:
     def phase(self, phase: Phase) -> None:
         """What the engine does from now on."""
         self._count_seconds()
+        began = {"began": process_began()} if self._phase is None else {}
         self._phase = phase
-        self._write("phase", {"phase": phase.value})
+        self._write("phase", {"phase": phase.value}, **began)
         if self._bar:
             self._bar.describe(phase.value)
 
@@ -84,9 +87,18 @@ class Progress:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._phase_at
         self._phase_at = now
 
-    def _write(self, kind: str, data: dict[str, Any]) -> None:
-        self._file.write(json.dumps({"type": kind, "data": finite(data)}, allow_nan=False) + "\n")
+    def _write(self, kind: str, data: dict[str, Any], **times: float) -> None:
+        line = {"type": kind, "data": finite(data), "at": round(time.time(), 3), **times}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
+
+
+def process_began() -> float:
+    """When the kernel made this process, in the same seconds, to its hundredth."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    # proc(5): field 22, in ticks since the machine started; those before it are the id and the name.
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return round(time.time() - age_s, 3)
 
 
 def finite(value: Any) -> Any:

@@ -11,11 +11,14 @@ from worker.engine.progress import Progress
 
 
 def test_each_event_is_a_line_that_is_there_at_once(tmp_path: Path) -> None:
+    before = time.time()
     progress = Progress(tmp_path / "events.jsonl")
     progress.phase(Phase.CHECKING)
     progress.notice("resumed", "from step 5")
     progress.metrics({"epoch": 1})
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert all(before - 0.001 <= line.pop("at") <= time.time() + 0.001 for line in lines)
+    assert before - 86_400 < lines[0].pop("began") < before
     assert lines == [
         {"type": "phase", "data": {"phase": "checking"}},
         {"type": "notice", "data": {"code": "resumed", "message": "from step 5"}},
