@@ -6,8 +6,10 @@ be killed.
 """
 
 import logging
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from celery.exceptions import SecurityWarning
@@ -15,13 +17,17 @@ from celery.signals import setup_logging, worker_process_init, worker_shutting_d
 
 from core import db, queue
 from core.checks import Kind
+from core.errors import Infra
 from core.logs import configure
-from core.settings import settings
-from worker import drain
-from worker.devices import devices
+from core.settings import Settings, settings
+from worker import child, confine, drain
+from worker.devices import CPU, devices, threads_of_job
+from worker.intake_limits import Limits
 from worker.loop import CHECK_SLOTS, run_checks, run_jobs
 from worker.outage import OUTAGE, reason
 from worker.patrol import Patrol
+from worker.stage import ENGINE
+from worker.warm import Spare, Spares
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +74,19 @@ def _drain(**_: Any) -> None:
     drain.request()
 
 
+def _tell_gaps() -> None:
+    """How well this machine can confine what opens users' files."""
+    try:
+        gaps = confine.gaps()
+    except Infra as error:
+        log.error("no upload can be checked here: %s", error)  # noqa: TRY400 - the sentence says it all
+        return
+    for gap in gaps:
+        log.warning("what opens uploads is confined, but for one thing (docs/security.md): %s", gap)
+    if not gaps:
+        log.info("what opens uploads is confined in every way")
+
+
 def main() -> int:
     """Work until a signal comes."""
     configure()
@@ -75,8 +94,11 @@ def main() -> int:
     warnings.simplefilter("ignore", SecurityWarning)
     found = devices(settings())
     log.info("devices: %s", ", ".join(device.name for device in found))
+    _tell_gaps()
     patrol = Patrol()
+    spares = Spares(_spared(settings(), len(found)) if settings().spares else {})
     patrol.start()
+    spares.start()
     try:
         queue.app.worker_main(
             [
@@ -90,8 +112,19 @@ def main() -> int:
             ]
         )
     finally:
+        spares.stop()
         patrol.stop()
     return 0
+
+
+def _spared(config: Settings, num_devices: int) -> dict[str, Spare]:
+    """The spares to keep, by the door that they wait behind."""
+    nowhere = Path(os.devnull)
+    threads = threads_of_job(config, num_devices)
+    return {
+        ENGINE: Spare("worker.engine.preload", child.environment(CPU, threads, nowhere)),
+        confine.MODULE: Spare("worker.intake.preload", confine.environment(nowhere, Limits().threads)),
+    }
 
 
 if __name__ == "__main__":
