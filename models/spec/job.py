@@ -96,7 +96,8 @@ class JobSpec(Entry):
     loss: LossList = Field(description="One term, or a list of weighted terms.")
     hard: Weight | None = Field(
         default=None,
-        description="Weight of the ordinary label loss. Left out: 0.1 beside a response loss, 1.0 otherwise.",
+        description="Weight of the ordinary label loss. Left out: 0.1 beside a response loss, 1.0 otherwise, and where "
+        "the teacher itself learns while it teaches.",
     )
     train: Train = Field(default=Train(), validate_default=True)
     export: list[Export] = Field(default=["pth"], min_length=1, max_length=8)
@@ -168,7 +169,10 @@ class JobSpec(Entry):
 
     def resolved(self) -> Self:
         """The same spec with nothing left to a default that may change later."""
-        hard = self.hard if self.hard is not None else _hard_beside(self.loss)
+        hard = self.hard
+        if hard is None:
+            # A teacher that learns with the student knows nothing at first: what both know comes from the labels.
+            hard = 1.0 if self.teacher.moving else _hard_beside(self.loss)
         assistants = [self._resolved(assistant, hard) for assistant in self.assistants]
         return self.model_copy(update={"hard": hard, "assistants": assistants})
 

@@ -42,6 +42,13 @@ def test_a_feature_or_relation_loss_alone_keeps_the_label_loss_whole() -> None:
     assert spec(hard=0).resolved().hard == 0
 
 
+def test_beside_a_teacher_that_learns_itself_the_label_loss_is_whole() -> None:
+    for teacher in (PEERS, {"type": "ema"}, {"type": "snapshot"}, {"type": "branches"}):
+        assert spec(teacher=teacher).resolved().hard == 1.0
+    assert spec(teacher=PEERS, hard=0.2).resolved().hard == 0.2
+    assert spec(teacher={"type": "born_again"}).resolved().hard == 0.1
+
+
 def test_temperature_has_two_spellings_of_one_field() -> None:
     assert spec(loss={"type": "kd", "temperature": 2}) == spec(loss={"type": "kd", "T": 2})
 
