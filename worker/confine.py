@@ -31,8 +31,8 @@ from worker.intake_limits import Limits
 #: The converter's door.
 MODULE = "worker.intake"
 _CODE = Path(__file__).resolve().parents[1]
-#: Seconds between two looks at the child.
-_WATCH_S = 0.05
+#: Seconds between two looks at the child; at first looks are closer, for a check may take milliseconds.
+_FIRST_WATCH_S, _WATCH_S = 0.002, 0.05
 _LOG_TAIL_BYTES = 16 * 2**10
 #: User ids that neither Debian nor systemd hands out. Children that run at once get different ones: no signals.
 _UIDS = range(60_578, 61_178)
@@ -64,7 +64,7 @@ class Outcome:
 def run_confined(workdir: Path, *, limits: Limits | None = None, tick: Callable[[], None] | None = None) -> Outcome:
     """Run the converter on WORKDIR/order.json and WORKDIR/upload; see models.work.IntakeOrder.
 
-    `tick` is called about twenty times a second; what it raises ends the child and passes through.
+    `tick` is called twenty times a second and more often; what it raises ends the child and passes through.
     """
     limits = limits or Limits()
     workdir = workdir.resolve()
@@ -149,14 +149,15 @@ def _start(module: str, plan: jail.Jail, workdir: Path, env: dict[str, str], log
 
 
 def _watch(child: Running, wall_s: float, tick: Callable[[], None] | None) -> Ended | None:
-    deadline = time.monotonic() + wall_s
+    deadline, pause_s = time.monotonic() + wall_s, _FIRST_WATCH_S
     try:
         while (ended := child.poll()) is None:
             if time.monotonic() >= deadline:
                 return None
             if tick is not None:
                 tick()
-            time.sleep(_WATCH_S)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, _WATCH_S)
         return ended
     finally:
         child.kill()
