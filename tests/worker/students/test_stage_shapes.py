@@ -11,6 +11,28 @@ from models.spec.students import Layers, Student, config
 from worker.engine.networks import family
 
 SIZES = [(1, 8, 8), (1, 28, 28), (3, 31, 33), (3, 32, 32), (2, 63, 65), (3, 64, 96), (1, 17, 9), (3, 1, 5)]
+WINDOWS = [(3, 1, None), (5, 2, 0), (4, 3, 1)]
+POOLS = [("max_pool", None), ("avg_pool", 1)]
+TAILS: list[list[dict[str, Any]]] = [
+    [{"type": "global_pool"}, {"type": "tanh"}],
+    [{"type": "flatten"}, {"type": "silu"}],
+    [{"type": "linear", "out": 9}, {"type": "batch_norm"}, {"type": "leaky_relu"}],
+]
+
+
+def stack(window: tuple[int, int, int | None], pool: tuple[str, int | None], tail: list[dict[str, Any]]) -> Any:
+    kernel, stride, padding = window
+    return [
+        {"type": "conv", "out": 6, "kernel": kernel, "stride": stride, "padding": padding},
+        {"type": "batch_norm"},
+        {"type": "relu"},
+        {"type": pool[0], "kernel": 2, "stride": pool[1]},
+        {"type": "gelu"},
+        {"type": "dropout"},
+        *tail,
+    ]
+
+
 #: Other settings than those of the known members, where they could make a difference.
 MORE: dict[str, list[dict[str, Any]]] = {
     "mlp": [{}, {"hidden": []}, {"hidden": [7, 5], "batch_norm": True}],
@@ -18,18 +40,11 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "wide_resnet": [{"depth": 10, "width": 3, "dropout": 0.1}],
     "mobilenetv2": [{"width": 0.07}, {"width": 0.33}, {"width": 0.05}],
     "layers": [
-        {"layers": [{"type": "conv", "out": 6, "kernel": kernel, "stride": stride, "padding": padding},
-                    {"type": "batch_norm"}, {"type": "relu"}, {"type": pool, "kernel": 2, "stride": step},
-                    {"type": "gelu"}, {"type": "dropout"}, *tail]}
-        for (kernel, stride, padding), (pool, step), tail in product(
-            [(3, 1, None), (5, 2, 0), (4, 3, 1)],
-            [("max_pool", None), ("avg_pool", 1)],
-            [[{"type": "global_pool"}, {"type": "tanh"}], [{"type": "flatten"}, {"type": "silu"}],
-             [{"type": "linear", "out": 9}, {"type": "batch_norm"}, {"type": "leaky_relu"}]],
-        )
-    ] + [{"layers": [{"type": "conv", "out": 4, "groups": 2}, {"type": "linear", "out": 3}]},
-         {"layers": [{"type": "linear", "out": 4}, {"type": "conv", "out": 3}, {"type": "relu"}]}],
-}  # fmt: skip
+        *({"layers": stack(*parts)} for parts in product(WINDOWS, POOLS, TAILS)),
+        {"layers": [{"type": "conv", "out": 4, "groups": 2}, {"type": "linear", "out": 3}]},
+        {"layers": [{"type": "linear", "out": 4}, {"type": "conv", "out": 3}, {"type": "relu"}]},
+    ],
+}
 
 
 def menu() -> list[Student]:
