@@ -88,8 +88,8 @@ def _check(parts: Parts, source: Single, voice: Voice, heard: Answers | None, pr
     if isinstance(source, GivenSource) and source.num_training < data.counts["train"]:
         progress.notice(
             "partial_outputs",
-            f"{source.name} speaks of {source.num_training} of {data.counts['train']} training rows; the others learn "
-            "from their labels alone",
+            f"{source.name} speaks of {source.num_training} of {data.counts['train']} training rows and has no say on "
+            "the others",
         )
     if judged is None:
         lacking = "labels" if data.counts["val"] else "rows"
