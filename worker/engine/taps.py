@@ -17,7 +17,10 @@ _COMPILED = "_orig_mod"
 
 
 class Tapped:
-    """Calls a network and hands out what was asked for: logits, features by tap, and the embedding."""
+    """Calls a network and hands out what was asked for: logits, features by tap, and the embedding.
+
+    Stages are handed out channels first; outputs of other modules as the network has them.
+    """
 
     def __init__(self, network: Network, taps: Iterable[str] = (), *, embedding: bool = False) -> None:
         self.module = network.module
@@ -26,6 +29,7 @@ class Tapped:
         self._copied: set[str] = set()
         self._embedding: Tensor | None = None
         paths = modules_by_path(network.module)
+        self._turned = turned_stages(network)
         self._hooks = [paths[name].register_forward_hook(self._keep(name)) for name in dict.fromkeys(taps)]
         if embedding:
             self._hooks.append(paths[network.head].register_forward_pre_hook(self._keep_embedding))
@@ -58,6 +62,8 @@ class Tapped:
     def _keep(self, name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             feature = output if isinstance(output, Tensor) else output[0]
+            if name in self._turned and feature.ndim == 4:
+                feature = feature.permute(0, 3, 1, 2)
             self._features[name] = feature.clone() if name in self._copied else feature
             self._versions[name] = feature._version
 
@@ -90,6 +96,12 @@ def unwrapped(module: nn.Module) -> nn.Module:
         if inner is None:
             return module
         module = inner
+
+
+def turned_stages(network: Network) -> set[str]:
+    """The stages that keep their maps channels last: of networks that say so, as transformers of timm on maps do."""
+    turned = str(getattr(unwrapped(network.module), "output_fmt", "")) == "NHWC"
+    return set(network.stages) if turned else set()
 
 
 def _bare(path: str) -> str:

@@ -16,6 +16,7 @@ from models.canonical import Tap
 from models.spec.students import Student, config
 from worker.engine.nearest import nearest
 from worker.engine.networks import Network, build_network, count_flops, evaluating, family, infer_io
+from worker.engine.taps import turned_stages
 from worker.intake.keys import Weights
 from worker.intake.report import Report
 
@@ -189,13 +190,15 @@ def _try(network: Network, in_shape: Shape, num_outputs: int) -> list[Tap]:
 
     Raises Rejected where the scores are not finite.
     """
-    module = network.module
+    module, turned = network.module, turned_stages(network)
     taps: dict[str, Tap] = {}
 
     def note(name: str, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim >= 2 and len(output) == 2:
             taps.pop(name, None)
-            taps[name] = Tap(name=name, shape=list(output.shape[1:]))
+            shape = list(output.shape[1:])
+            # As the engine hands it out: channels first.
+            taps[name] = Tap(name=name, shape=shape[-1:] + shape[:-1] if name in turned and len(shape) == 3 else shape)
 
     hooks = [
         part.register_forward_hook(lambda _part, _args, output, name=name: note(name, output))

@@ -70,6 +70,23 @@ def network(architecture: dict[str, Any]) -> Network:
 X = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
+def test_stages_of_a_network_that_keeps_channels_last_are_maps_like_others() -> None:
+    """4 x 4 places of 12 channels, not 4 channels of 4 x 12 places."""
+    windows = {"patch_size": 2, "window_size": 2, "embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2]}
+    swin = network({"type": "timm", "name": "swin_tiny_patch4_window7_224", "kwargs": windows})
+    swin.module.eval()  # whole blocks are left out at random in training
+    stages = Tapped(swin, swin.stages)(X).features
+    assert [tuple(stage.shape[1:]) for stage in stages.values()] == [(12, 4, 4), (24, 2, 2)]
+    # Its last map, normalised, is averaged over its places for the head.
+    places_NHWC = swin.module.get_submodule("norm")(stages[swin.stages[-1]].permute(0, 2, 3, 1))
+    said = Tapped(swin, embedding=True)(X)
+    assert said.embedding is not None
+    torch.testing.assert_close(places_NHWC.mean((1, 2)), said.embedding)
+    assert [(p.student, p.teacher) for p in taps_of(network(RESNET), swin)] == [
+        ("layer2", "layers.0"), ("layer3", "layers.1"),
+    ]  # fmt: skip
+
+
 def taps_of(student: Network, teacher: Network) -> list[Any]:
     features = [Tapped(net, net.stages)(X).features for net in (student, teacher)]
     return pair(*({name: f.shape[1:] for name, f in side.items()} for side in features))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.spec.students import MLP, Layers
+from models.spec.students import MLP, Layers, Timm
 from tests.worker.intake.teachers.makers import RESNET8, examine, meta_of, pointers, resnet8, saved, verdict
 from worker.engine.networks import build_network
 
@@ -132,3 +132,13 @@ def test_what_the_user_says_has_to_fit(tmp_path: Path, said: dict[str, Any], poi
     verdict(result)
     assert pointers(result) == [pointer]
     assert result.file is None
+
+
+def test_stages_that_lie_channels_last_are_told_channels_first(tmp_path: Path) -> None:
+    """As the engine hands them out, so that what validate pairs is what a job pairs."""
+    windows = {"patch_size": 2, "window_size": 2, "embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2]}
+    given = {"type": "timm", "name": "swin_tiny_patch4_window7_224", "kwargs": {**windows, "img_size": 8}}
+    network = build_network(Timm.model_validate(given), (3, 8, 8), 4)
+    meta = meta_of(examine(tmp_path, saved(network.module.state_dict()), {"architecture": given}))
+    shapes = {tap.name: tap.shape for tap in meta.taps}
+    assert [shapes[stage] for stage in network.stages] == [[12, 4, 4], [24, 2, 2]]
