@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 
 import psycopg
 
@@ -25,6 +26,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._rings: dict[str, int] = {}
+        self._count = count()
         self._listener: asyncio.Task[None] | None = None
         self._hears: bool | None = None
         self.closing = False
@@ -58,14 +61,21 @@ class Bell:
         """An event that is set whenever the job changes."""
         rung = asyncio.Event()
         self._waiting[job_id].add(rung)
+        self._rings.setdefault(job_id, next(self._count))
         try:
             yield rung
         finally:
             self._waiting[job_id].discard(rung)
             if not self._waiting[job_id]:
-                del self._waiting[job_id]
+                del self._waiting[job_id], self._rings[job_id]
+
+    def last_ring(self, job_id: str) -> int | None:
+        """A number for the job's last change: larger after each, and None where nobody waits for it."""
+        return self._rings.get(job_id)
 
     def _ring(self, job_id: str) -> None:
+        if job_id in self._rings:
+            self._rings[job_id] = next(self._count)
         for rung in self._waiting.get(job_id, ()):
             rung.set()
 

@@ -22,7 +22,12 @@ _WORDS: dict[type[Job | Teacher | Dataset | Upload], tuple[str, str]] = {
 
 def find(session: Session, table: type[Thing], given: str, **options: Any) -> Thing | None:
     """The row of an id, or None. Text that cannot be an id never reaches the database; `options` as in Session.get."""
-    return session.get(table, given, **options) if _ID.match(given) else None
+    return session.get(table, given, **options) if is_id(given) else None
+
+
+def is_id(given: str) -> bool:
+    """Whether the text can be an id at all."""
+    return _ID.match(given) is not None
 
 
 def get(session: Session, table: type[Thing], given: str) -> Thing:

@@ -21,7 +21,7 @@ from api import docs, errors
 from api.bell import Bell
 from api.observe import Observed, ObserveMiddleware
 from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
-from api.streams import Pace
+from api.streams import Pace, Reader
 from core import logs
 from core.settings import settings
 
@@ -40,6 +40,7 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     )
     app.state.bell = Bell()
     app.state.pace = pace or Pace()
+    app.state.reader = Reader(app.state.pace)
     app.state.observed = Observed()
     app.add_middleware(ObserveMiddleware, observed=app.state.observed)
     errors.install(app)

@@ -145,7 +145,7 @@ class Progress(Answer):
 
 
 class Queue(Answer):
-    """Where a queued job stands; 1 is next."""
+    """Where a queued job stands; 1 is next, and 1000 says that it is the thousandth or later."""
 
     position: int
 

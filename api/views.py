@@ -27,6 +27,9 @@ from models.tables import Artifact, Dataset, Job, Teacher, Upload
 
 View = TypeVar("View", bound=CheckedView)
 
+#: Places in the queue are told up to this one, which then says "or later": the count must not grow with the queue.
+FURTHEST = 1000
+
 
 def upload_view(upload: Upload) -> UploadView:
     """An upload."""
@@ -77,13 +80,15 @@ def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
 
 
 def _positions(session: Session, queued: list[str]) -> dict[str, int]:
-    """The place of each of these jobs in the queue, which is served oldest first."""
+    """The place of each of these jobs in the queue, which is served oldest first; places are counted to FURTHEST."""
     if not queued:
         return {}
-    place = func.row_number().over(order_by=(Job.queued_at, Job.id)).label("place")
-    line = select(Job.id, place).where(Job.status == JobStatus.QUEUED).subquery()
-    found = session.execute(select(line.c.id, line.c.place).where(line.c.id.in_(queued)))
-    return dict(found.all())
+    first = select(Job.id, Job.queued_at).where(Job.status == JobStatus.QUEUED).order_by(Job.queued_at, Job.id)
+    line = first.limit(FURTHEST - 1).subquery()
+    place = func.row_number().over(order_by=(line.c.queued_at, line.c.id)).label("place")
+    counted = select(line.c.id, place).subquery()
+    found = session.execute(select(counted.c.id, counted.c.place).where(counted.c.id.in_(queued)))
+    return dict.fromkeys(queued, FURTHEST) | dict(found.all())
 
 
 def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> JobView:
@@ -109,11 +114,19 @@ def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> 
     )
 
 
-def with_etag(request: Request, view: BaseModel) -> Response:
-    """The view with a strong ETag of its bytes; 304 where the caller has these already (If-None-Match)."""
+def with_etag(request: Request, view: BaseModel, etag: str | None = None) -> Response:
+    """The view with a strong ETag, of its bytes where none is given; 304 where the caller has these already."""
     body = view.model_dump_json().encode()
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    etag = etag or f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if not_modified(request.headers, etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
+        return unchanged(etag)
+    return Response(body, media_type="application/json", headers=_headers(etag))
+
+
+def unchanged(etag: str) -> Response:
+    """304."""
+    return Response(status_code=304, headers=_headers(etag))
+
+
+def _headers(etag: str) -> dict[str, str]:
+    return {"ETag": etag, "Cache-Control": "no-cache"}

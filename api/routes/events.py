@@ -50,7 +50,8 @@ async def list_events(
     first = await run_in_threadpool(streams.read, job_id, start, 1)
     if last_event_id is not None and first.ended and not first.events:
         return Response(status_code=204)
-    text = streams.stream(request.app.state.bell, request.app.state.pace, job_id, start)
+    state = request.app.state
+    text = streams.stream(state.bell, state.reader, state.pace, job_id, start)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(text, media_type=streams.MEDIA_TYPE, headers=headers)
 

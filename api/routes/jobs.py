@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api import examples, files, submission
+from api import examples, files, job_tags, submission
 from api.body import JsonRoute, parsed_body
 from api.deps import get
 from api.errors import documented, not_json
@@ -17,8 +17,9 @@ from api.fit import Fault
 from api.paging import Cursor, Limit, page
 from api.pairs import Paired
 from api.pointers import pointer_to, problems
+from api.ranges import not_modified
 from api.schemas import JobList, JobView, PairView, RetryBody, Validation, ValidationProblem
-from api.views import job_view, job_views, with_etag
+from api.views import job_view, job_views, unchanged, with_etag
 from core import db, jobs, queue
 from core.errors import Invalid
 from models.spec.job import JobSpec
@@ -163,9 +164,15 @@ def _labels(given: list[str]) -> dict[str, str]:
 )
 def get_job(job_id: str, request: Request) -> Any:
     """Poll it with If-None-Match: the answer is 304 and empty until something has changed."""
+    if "if-none-match" in request.headers:
+        tag = job_tags.stored_tag(job_id)
+        if tag is not None and not_modified(request.headers, tag):
+            return unchanged(tag)
     with db.session() as session:
-        view = job_view(session, get(session, Job, job_id))
-    return with_etag(request, view)
+        job = get(session, Job, job_id)
+        view = job_view(session, job)
+    position = view.queue.position if view.queue else None
+    return with_etag(request, view, job_tags.tag(job.version, job.retry_of, position))
 
 
 def _steer(job_id: str, wish: Callable[[Session, str], Job]) -> JobView:

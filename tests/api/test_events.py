@@ -3,13 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import psycopg
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 
 from api.streams import Pace
 from core import db
@@ -106,6 +106,25 @@ def test_a_new_event_comes_at_once_to_every_stream(made: Made) -> None:
         assert [event.event for event in first] == ["succeeded"]
         assert [event.event for event in second] == ["succeeded"]
     assert time.monotonic() - began_at < 5, "the notification woke them, not a poll"
+
+
+def test_many_streams_of_a_job_share_a_look_at_the_table(made: Made) -> None:
+    job, looks = made.job(), 0
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal looks
+        looks += "FROM events" in statement
+
+    with talking_to(Pace(heartbeat_s=60, poll_s=60)) as api, ExitStack() as stack:
+        streams = [stack.enter_context(opened(api, job)) for _ in range(12)]
+        assert [next(stream).event for stream in streams] == ["queued"] * 12
+        event.listen(db.engine(), "before_cursor_execute", count)
+        succeed(claim(job))
+        for stream in streams:
+            assert [found.event for found in stream] == ["started", "succeeded"]
+    event.remove(db.engine(), "before_cursor_execute", count)
+    # A change each; the second may come while the first is being read.
+    assert looks <= 6
 
 
 def test_a_lost_notification_costs_one_poll(made: Made) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
+from api import job_tags
 from core import db
 from models.tables import Event, IdempotencyKey, Job
 from tests.api.made import IMAGES, MLP, RESNET, TABLE, Made, claim, problem, record, succeed
@@ -221,6 +222,53 @@ def test_polling_is_cheap_until_something_changes(api: httpx.Client, made: Made)
     claim(api.get("/jobs").json()["items"][1]["id"])  # the one before it starts: this one is next
     moved = api.get(f"/jobs/{job}", headers={"If-None-Match": etag})
     assert (moved.status_code, moved.json()["queue"]) == (200, {"position": 1})
+
+
+def test_the_tag_of_a_poll_is_the_tag_of_the_answer_and_follows_every_change(api: httpx.Client, made: Made) -> None:
+    first = made.job()
+    succeed(claim(first))
+    job = api.post(f"/jobs/{first}/retry").json()["id"]
+    seen = []
+
+    def look() -> None:
+        """A whole answer has the tag that a poll asks for, and one that no earlier answer had."""
+        etag = api.get(f"/jobs/{job}").headers["etag"]
+        assert etag == job_tags.stored_tag(job)
+        assert api.get(f"/jobs/{job}", headers={"If-None-Match": etag}).status_code == 304
+        assert etag not in seen
+        seen.append(etag)
+
+    look()
+    claimed = claim(job)
+    look()
+    record(claimed, ("progress", {"step": 1}), phase="training", progress={"step": 1})
+    look()
+    succeed(claimed)
+    look()
+    assert api.delete(f"/jobs/{first}").status_code == 204  # what this one is a retry of is gone from its answer
+    look()
+    assert job_tags.stored_tag("job_0") is None
+    assert job_tags.stored_tag("\x00") is None
+    problem(api.get("/jobs/job_0", headers={"If-None-Match": seen[0]}), 404, "not_found")
+
+
+def test_places_in_the_queue_are_counted_to_a_thousand(api: httpx.Client, made: Made) -> None:
+    first = made.job()
+    columns = ", ".join(column.name for column in Job.__table__.columns if column.name not in {"id", "queued_at"})
+    with db.session() as session:
+        session.execute(
+            text(
+                f"INSERT INTO jobs (id, queued_at, {columns}) "
+                f"SELECT 'job_' || n, queued_at + n * interval '1 s', {columns} FROM jobs, generate_series(1, 1100) n"
+            )
+        )
+    places = {
+        job: api.get(f"/jobs/{job}").json()["queue"]["position"] for job in (first, "job_1", "job_998", "job_1099")
+    }
+    assert places == {first: 1, "job_1": 2, "job_998": 999, "job_1099": 1000}
+    assert all(api.get(f"/jobs/{job}").headers["etag"] == job_tags.stored_tag(job) for job in places)
+    listed = api.get("/jobs?limit=200").json()["items"]
+    assert {job["queue"]["position"] for job in listed} >= {1000}
 
 
 def test_a_running_job_shows_phase_and_progress(api: httpx.Client, made: Made) -> None:

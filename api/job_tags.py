@@ -1,0 +1,58 @@
+"""The ETag of a job without the job: what a poll asks, answered by one look at one row.
+
+It is strong, so it must change with every byte of the answer. A job's row has a version that each change of it makes
+larger; what else the answer holds is in the tag beside it, the shape of the answer included.
+"""
+
+import hashlib
+import json
+from functools import cache
+
+from sqlalchemy import bindparam, case, func, select, tuple_
+from sqlalchemy.orm import aliased
+
+from api.deps import is_id
+from api.schemas import JobView
+from api.views import FURTHEST
+from core import db
+from models.status import JobStatus
+from models.tables import Job
+
+
+def tag(version: int, retry_of: str | None, position: int | None) -> str:
+    """The ETag of a job in this state."""
+    return f'"{version}-{position or 0}{"r" if retry_of else ""}-{_shape()}"'
+
+
+def stored_tag(job_id: str) -> str | None:
+    """The ETag as the database has it now; None where there is no such job."""
+    if not is_id(job_id):
+        return None
+    # A transaction for one statement would be two more messages to the database.
+    with db.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        found = connection.execute(_STATE, {"job_id": job_id}).one_or_none()
+    return None if found is None else tag(*found)
+
+
+_other = aliased(Job)
+_before = (
+    select(_other.id)
+    .where(
+        _other.status == JobStatus.QUEUED,
+        tuple_(_other.queued_at, _other.id) <= tuple_(Job.queued_at, Job.id),
+    )
+    .correlate(Job)
+    .limit(FURTHEST)
+    .subquery()
+)
+_place = case((Job.status == JobStatus.QUEUED, select(func.count()).select_from(_before).scalar_subquery()))
+
+
+_STATE = select(Job.version, Job.retry_of, _place).where(Job.id == bindparam("job_id"))
+
+
+@cache
+def _shape() -> str:
+    """Two versions of the service that answer differently must not take each other's tags for theirs."""
+    schema = json.dumps(JobView.model_json_schema(), sort_keys=True)
+    return hashlib.sha256(schema.encode()).hexdigest()[:8]
