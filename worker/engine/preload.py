@@ -10,8 +10,8 @@ from pkgutil import iter_modules
 import torch._dynamo  # noqa: F401 - the first optimizer imports it, for more than a second
 
 import worker.engine.job  # noqa: F401
-from worker import losses, tasks
 
-for _package in (losses, tasks):
-    for _file in iter_modules(_package.__path__, f"{_package.__name__}."):
+#: Found by name, as the engine finds them.
+for _kind in ("worker.losses", "worker.tasks"):
+    for _file in iter_modules(import_module(_kind).__path__, f"{_kind}."):
         import_module(_file.name)
