@@ -2,20 +2,15 @@
 
 from typing import TypeVar
 
-from sqlalchemy import Select, delete, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy.orm import Session
 
 from api.deps import find, get
 from core.errors import Conflict, Invalid
 from models.status import TERMINAL
-from models.tables import Dataset, Job, Teacher, Upload
+from models.tables import Dataset, Job, JobOutputs, JobTeacher, Teacher, Upload
 
 Checked = TypeVar("Checked", Teacher, Dataset)
-
-_USED_BY: dict[type[Teacher | Dataset], InstrumentedAttribute[str]] = {
-    Teacher: Job.teacher_id,
-    Dataset: Job.dataset_id,
-}
 
 
 def require_upload(session: Session, upload_id: str) -> None:
@@ -32,12 +27,20 @@ def remove(session: Session, table: type[Checked], given: str) -> None:
     """
     row = get(session, table, given)
     session.refresh(row, with_for_update=True)
-    users = select(Job.id).where(_USED_BY[table] == row.id)
+    users = select(Job.id).where(_names(row))
     if active := _some(session, users.where(Job.status.not_in(TERMINAL))):
         raise Conflict(f"`{row.id}` is used by {active}; cancel and delete these first", code="in_use")
     if ended := _some(session, users):
         raise Conflict(f"`{row.id}` is named by {ended}, which have ended; delete these first", code="in_use")
     session.execute(delete(table).where(table.id == row.id))
+
+
+def _names(row: Teacher | Dataset) -> ColumnElement[bool]:
+    """True of the jobs that read the row, in whatever part."""
+    if isinstance(row, Teacher):
+        return Job.id.in_(select(JobTeacher.job_id).where(JobTeacher.teacher_id == row.id))
+    given = select(JobOutputs.job_id).where(JobOutputs.dataset_id == row.id)
+    return or_(Job.dataset_id == row.id, Job.id.in_(given))
 
 
 def _some(session: Session, users: Select[str]) -> str:

@@ -45,7 +45,7 @@ from core.job_rows import (
 from core.settings import settings
 from models.spec.job import JobSpec
 from models.status import LEASED, Desired, FailureClass, JobStatus, Phase
-from models.tables import Artifact, Attempt, Job, Json
+from models.tables import Artifact, Attempt, Job, JobOutputs, JobTeacher, Json
 
 __all__ = [
     "CHANNEL",
@@ -94,14 +94,13 @@ def submit(
     retry_from: str | None = None,
     checkpoint: Json | None = None,
 ) -> Job:
-    """A new queued job with its spec resolved. The caller has checked that teacher and data set are ready."""
+    """A new queued job with its spec resolved. The caller has checked that teachers and data sets are ready."""
     resolved = spec.resolved()
     job = Job(
         id=new_id("job"),
         name=resolved.name,
         labels=resolved.labels,
         spec=resolved.model_dump(mode="json"),
-        teacher_id=resolved.teacher.id,
         dataset_id=resolved.dataset,
         max_attempts=resolved.limits.max_attempts,
         retry_of=retry_of,
@@ -111,6 +110,10 @@ def submit(
         event_seq=1,
     )
     session.add(job)
+    session.flush()
+    reads_teachers, reads_outputs = resolved.teacher.teacher_ids(), resolved.teacher.output_ids()
+    session.add_all(JobTeacher(job_id=job.id, place=n, teacher_id=id_) for n, id_ in enumerate(reads_teachers))
+    session.add_all(JobOutputs(job_id=job.id, place=n, dataset_id=id_) for n, id_ in enumerate(reads_outputs))
     session.flush()
     append_events(session, job, [("queued", {} if retry_of is None else {"retry_of": retry_of, "from": retry_from})])
     session.refresh(job)

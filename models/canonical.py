@@ -6,6 +6,7 @@ A data set is one safetensors file with these tensors, rows in a fixed order (th
     y      int64 (N,) class index, -1 where there is no label; float32 (N,) standardised target for a regression, NaN
            where there is none
     split  uint8 (N,): 0 train, 1 val, 2 test
+Given outputs of a teacher are one safetensors file; see OutputsMeta.
 A teacher is one safetensors state_dict that fits its architecture, or one ONNX graph.
 """
 
@@ -77,6 +78,20 @@ class DatasetMeta(Record):
     def all_labelled(self, split: str) -> bool:
         """Whether each row of a split has a label."""
         return self.num_labelled(split) == self.counts.get(split, 0)
+
+
+class OutputsMeta(Record):
+    """What is known of canonical given outputs.
+
+    Their file holds logits float32 (M, C) and rows int64 (M,): the sample ids that they are of, ascending and unique.
+    """
+
+    task: Literal["teacher_outputs"] = "teacher_outputs"
+    num_rows: int
+    num_outputs: int
+    classes: list[str] = []
+    #: The greatest sample id: the data set must have more rows than that.
+    last_row: int
 
 
 class Tap(Record):

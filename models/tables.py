@@ -4,7 +4,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, Enum, Float, ForeignKey, Index, Integer, MetaData, String, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -107,7 +121,6 @@ class Job(Base):
     name: Mapped[str | None] = mapped_column(Text)
     labels: Mapped[Json] = mapped_column(default=dict)
     spec: Mapped[Json]
-    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
 
     status: Mapped[JobStatus] = mapped_column(_word(JobStatus), default=JobStatus.QUEUED)
@@ -152,6 +165,32 @@ class Job(Base):
             postgresql_where=text("status IN ('running', 'pausing', 'cancelling')"),
         ),
     )
+
+
+class JobTeacher(Base):
+    """A stored teacher that a job reads; it cannot be deleted before the job is."""
+
+    __tablename__ = "job_teachers"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    #: In the order of the spec, from 0.
+    place: Mapped[int] = mapped_column(primary_key=True)
+    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
+
+    __table_args__ = (UniqueConstraint("job_id", "teacher_id"),)
+
+
+class JobOutputs(Base):
+    """A data set of given outputs that a job reads; it cannot be deleted before the job is."""
+
+    __tablename__ = "job_outputs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    #: In the order of the spec, from 0.
+    place: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
+
+    __table_args__ = (UniqueConstraint("job_id", "dataset_id"),)
 
 
 class Attempt(Base):

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from core import db
 from core.errors import Infra, Internal, NotFound
 from core.jobs import Claim
 from core.settings import settings
 from core.storage import storage
-from models.canonical import DatasetMeta, TeacherMeta
+from models.canonical import DatasetMeta, OutputsMeta, TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Attempt, Dataset, Job, Teacher
+from models.tables import Attempt, Dataset, Job, JobOutputs, JobTeacher, Teacher
 from models.work import StagedOutputs, StagedTeacher, WorkOrder
 from worker.devices import Device
 
@@ -67,21 +69,31 @@ class Inputs:
 
 
 def read_inputs(claim: Claim) -> Inputs:
-    """Look the job up, with its teacher and its data set."""
+    """Look the job up, with all that it reads."""
     with db.session() as session:
         job = session.get_one(Job, claim.job_id)
-        teacher, dataset = session.get_one(Teacher, job.teacher_id), session.get_one(Dataset, job.dataset_id)
+        dataset = session.get_one(Dataset, job.dataset_id)
+        teachers = select(Teacher).join(JobTeacher).where(JobTeacher.job_id == job.id).order_by(JobTeacher.place)
+        outputs = select(Dataset).join(JobOutputs).where(JobOutputs.job_id == job.id).order_by(JobOutputs.place)
         previous = session.get(Attempt, (claim.job_id, claim.attempt - 1))
         return Inputs(
             spec=JobSpec.model_validate(job.spec),
-            teachers={teacher.id: TeacherInput(TeacherMeta.model_validate(teacher.meta), _file_of(teacher))},
-            outputs={},
+            teachers={
+                row.id: TeacherInput(TeacherMeta.model_validate(row.meta), _file_of(row))
+                for row in session.scalars(teachers)
+            },
+            outputs={row.id: _outputs_input(row) for row in session.scalars(outputs)},
             dataset=DatasetMeta.model_validate(dataset.meta),
             dataset_file=_file_of(dataset),
             ran_s=job.ran_s,
             checkpoint=job.checkpoint,
             previous_error=previous.error if previous is not None else None,
         )
+
+
+def _outputs_input(row: Dataset) -> OutputsInput:
+    meta = OutputsMeta.model_validate(row.meta)
+    return OutputsInput(meta.num_outputs, meta.classes, _file_of(row))
 
 
 @dataclass(frozen=True)
