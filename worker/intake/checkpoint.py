@@ -4,7 +4,6 @@ Whatever the file claims is checked against the file first, on paper; only then 
 unpickler, and there is no second way of loading when that refuses.
 """
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +40,9 @@ def read(path: Path, container: Container) -> Any:
         read_legacy(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except (RuntimeError, pickle.UnpicklingError, ValueError, KeyError, EOFError, AssertionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the restricted unpickler answers what is broken with any kind of exception
         if "memory" in str(error):
             raise
         raise Rejected(f"torch cannot read the file: {_first_line(error)}. {SAVE_INSTEAD}", code="damaged") from None

@@ -23,6 +23,8 @@ SAVE_INSTEAD = (
 
 #: A pickle of tensors is about a hundred bytes a tensor: the data lies outside of it.
 MAX_PICKLE_BYTES = 64 * 2**20
+#: About forty a tensor.
+_MAX_OPCODES = 10_000_000
 _PROTOCOL = 2
 #: Plain letters, so that no two readers can disagree on how they are decoded.
 _STORAGE_KEY = re.compile(r"[0-9A-Za-z_]{1,64}", re.ASCII)
@@ -47,8 +49,10 @@ def walk(data: bytes, *, where: str, offset: int = 0) -> Walk:
     try:
         # pickletools reads escapes in names, which no unpickler does, and warns of those that are none.
         with warnings.catch_warnings(action="error", category=DeprecationWarning):
-            for opcode, arg, position in pickletools.genops(io.BytesIO(data)):
+            for number, (opcode, arg, position) in enumerate(pickletools.genops(io.BytesIO(data))):
                 machine.position = position or 0
+                if number > _MAX_OPCODES:
+                    raise machine.refuse("too_big", f"has more than {_MAX_OPCODES:,} opcodes")
                 machine.step(opcode.name, arg)
     except Rejected:
         raise

@@ -101,7 +101,7 @@ def _not_known(path: Path) -> Rejected:
             f"tensor. It was not loaded. {SAVE_INSTEAD}",
             code="pickle_code",
         )
-    if data[:1] == b"\x80" and 0 < data[1] <= 5:
+    if data[:1] == b"\x80" and data[1:2] in (b"\1", b"\2", b"\3", b"\4", b"\5"):
         return Rejected(
             f"The file is a bare pickle, not a checkpoint. It was not loaded. {SAVE_INSTEAD}", code="bare_pickle"
         )

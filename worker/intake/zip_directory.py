@@ -17,6 +17,7 @@ from core.errors import Rejected
 
 MAX_MEMBERS = 200_000
 _MAX_DIRECTORY_BYTES = 64 * 2**20
+_MAX_NAME = 500
 _CHUNK = 2**20
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -157,14 +158,17 @@ def _member(file: BinaryIO, directory: bytes, position: int) -> tuple[Member, in
         raise _refused("its directory cannot be read")
     raw_name = directory[name_at : name_at + name_length]
     name = raw_name.decode("utf-8")
+    if len(name) > _MAX_NAME:
+        raise _refused(f"it holds a name of {len(name):,} characters")
     extra = directory[name_at + name_length : end]
     size, packed, header = _wide(extra, [size, packed, header])
     if method != 0 or size != packed:
         raise _refused(f"{name!r} is compressed")
     if flags & ~(_HAS_DESCRIPTOR | _UTF8):
         raise _refused(f"{name!r} is encrypted or patched")
-    if stat.S_ISLNK(attributes >> 16):
-        raise _refused(f"{name!r} is a link")
+    # No mode at all is what torch writes, and what is not of Unix.
+    if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG):
+        raise _refused(f"{name!r} is a link, a device or a folder")
     start = _check_local(file, header, raw_name, (flags, crc, size))
     return Member(name, header, start, size, crc, flags), end
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,6 +19,8 @@ from worker.readers.base.case import Case
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+#: What NumPy raises for a header that is none; it takes those of Python 2 apart with `tokenize`.
+_BAD_HEADER = (ValueError, TypeError, OSError, EOFError, SyntaxError, RecursionError, MemoryError, TokenError)
 #: A whole array of this many bytes may be held to be turned round.
 _MAX_FORTRAN_BYTES = 2**30
 
@@ -68,8 +71,11 @@ def open_npy(path: Path, name: str, case: Case) -> ArrayFile:
         try:
             read_header = _NPY_HEADERS.get(npy.read_magic(file), npy.read_array_header_2_0)
             shape, is_fortran, dtype = read_header(file)
-        except (ValueError, OSError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
-            raise Rejected(f"{name} has a .npy header that cannot be read: {error}", code="damaged") from error
+        except _BAD_HEADER as error:
+            raise Rejected(
+                f"{name} has a .npy header that cannot be read ({error}). Save the array again with numpy.savez.",
+                code="damaged",
+            ) from error
         start = file.tell()
     if dtype.hasobject:
         raise Rejected(

@@ -37,7 +37,9 @@ def find_dialect(text: Text, options: TableOptions) -> Dialect:
     delimiter = options.delimiter or _find_delimiter(sample)
     rows = _rows(sample, delimiter or ",")
     if not rows:
-        raise Rejected(f"{text.name} holds no lines.", code="empty")
+        raise Rejected(
+            f"{text.name} holds no lines. Hand in a table with a target and at least one more column.", code="empty"
+        )
     num_columns = _commonest_width(rows)[0]
     if delimiter is None or num_columns < 2:
         raise Rejected.at(

@@ -1,5 +1,6 @@
 """What a reader of tables hands over: columns that can be gone through again and again, some rows at a time."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from core.errors import Rejected
 from worker.readers.base.case import Case
 
+#: How many repeated names are told of.
+_TOLD = 100
 #: pyarrow has no types that mypy could read; batches are pyarrow.RecordBatch.
 RecordBatch = Any
 
@@ -32,16 +35,27 @@ class Table:
 
 def unique_names(raw: Sequence[str], case: Case) -> tuple[str, ...]:
     """Column names without blanks around them, none empty, none twice, none longer than a spec could say."""
-    names: list[str] = []
+    # By name; a dict keeps their order. A hostile table has thousands of one name, so nothing is looked for in a list.
+    names: dict[str, None] = {}
     taken = {name.strip() for name in raw}
+    next_number: Counter[str] = Counter()
     for place, text in enumerate(raw):
         name = " ".join(text.replace("\x00", " ").split())[:200] or f"c{place}"
         if name in names:
-            num = next(num for num in range(1, len(raw) + 1) if f"{name}.{num}" not in taken.union(names))
-            case.warned("columns", f"Two columns are called {name!r}; the second is read as {name}.{num}.")
-            name = f"{name}.{num}"
-        names.append(name)
+            first, name = name, _numbered(name, next_number, lambda other: other in taken or other in names)
+            if sum(next_number.values()) <= _TOLD:
+                case.warned("columns", f"Two columns are called {first!r}; the second is read as {name}.")
+        names[name] = None
     return tuple(names)
+
+
+def _numbered(name: str, next_number: Counter[str], is_taken: Callable[[str], bool]) -> str:
+    """`name.1`, or the next such name that is free."""
+    while True:
+        next_number[name] += 1
+        found = f"{name}.{next_number[name]}"
+        if not is_taken(found):
+            return found
 
 
 def check_table_size(num_columns: int, num_rows: int, case: Case) -> None:

@@ -43,7 +43,7 @@ class TarFiles:
                         )
                     entries += self._entry(info, case)
                 end = tar.offset
-        except (tarfile.TarError, OSError, ValueError) as error:
+        except (tarfile.TarError, OSError, ValueError, RecursionError) as error:  # recursion: header upon header
             raise _damaged(str(error)) from error
         self._check_end(end)
         return entries
