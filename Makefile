@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses bench-overhead clean moved
+.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses bench-overhead bench-start bench-api clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,12 @@ bench-losses: $(INSTALLED) ## Measure time and memory of every loss (three minut
 
 bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints cost a training
 	@$(PY) -m scripts.bench_overhead
+
+bench-start: $(INSTALLED) ## Measure POST to the first optimizer step, with and without spares, e.g. SMALL=1 CHECK=1
+	@$(PY) -m scripts.bench_start $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+bench-api: $(INSTALLED) ## Measure polls, lists, event streams and large files of the API, e.g. SMALL=1 CHECK=1
+	@$(PY) -m scripts.bench_api $(if $(SMALL),--small) $(if $(CHECK),--check)
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

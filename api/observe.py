@@ -1,5 +1,6 @@
 """What Prometheus sees: requests as they are answered, and the jobs as the database has them when it is asked."""
 
+import logging
 import time
 from collections.abc import Iterable
 
@@ -14,6 +15,8 @@ from core import db
 from core.errors import Unavailable
 from models.status import JobStatus
 from models.tables import Job
+
+log = logging.getLogger("distillery.api")
 
 
 class _Jobs(Collector):
@@ -98,3 +101,6 @@ class ObserveMiddleware:
         method = scope["method"] if scope["method"] in {"GET", "HEAD", "POST", "DELETE", "OPTIONS"} else "other"
         self.observed.requests.labels(method, route, str(status)).inc()
         self.observed.seconds.labels(method, route).observe(took_s)
+        # Polls and downloads are many and say nothing; what changes something, or goes wrong, is worth a line.
+        if method not in {"GET", "HEAD"} or status >= 400:
+            log.info("%s %s: %d after %.3f s", scope["method"], scope["path"], status, took_s)

@@ -7,6 +7,7 @@ obstore. Do not use it before a fork: obstore's threads do not follow into the c
 
 import asyncio
 import errno
+import math
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -118,6 +119,8 @@ class Storage:
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes [start, end) in pieces of about a megabyte. A missing key is told at once, not when it is read."""
+        if self._folder is not None:
+            return self._read_file(key, start, end)
         if start == end or self.stat(key).size == start:
             return iter(())
         with _found(key):
@@ -125,6 +128,14 @@ class Storage:
                 self._store, key, options={"range": {"offset": start} if end is None else (start, end)}
             )
         return _pieces(key, wanted.stream(min_chunk_size=_CHUNK))
+
+    def _read_file(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        """The same of a folder, where reading a file takes a sixth of the time that a store does."""
+        assert self._folder is not None
+        path = self._folder / _checked(key)
+        with _found(key):
+            path.stat()
+        return _file_pieces(key, path, start, end)
 
     def stat(self, key: str) -> Entry:
         """What is known of a file without reading it."""
@@ -208,6 +219,15 @@ async def _batched(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _pieces(key: str, stream: Iterator[bytes]) -> Iterator[bytes]:
     with _found(key):
         yield from stream
+
+
+def _file_pieces(key: str, path: Path, start: int, end: int | None) -> Iterator[bytes]:
+    with _found(key), path.open("rb", buffering=0) as file:
+        file.seek(start)
+        left = math.inf if end is None else end - start
+        while left > 0 and (piece := file.read(int(min(_CHUNK, left)))):
+            left -= len(piece)
+            yield piece
 
 
 def _checked(key: str) -> str:

@@ -1,6 +1,7 @@
 """Health, figures, the menu, and the documents that describe the API."""
 
 import json
+import logging
 import re
 from typing import Any, get_args
 
@@ -33,6 +34,19 @@ def test_figures_of_jobs_and_requests(api: httpx.Client, made: Made) -> None:
     assert re.search(r"^distillery_oldest_queued_seconds 0\.\d+$", text, re.MULTILINE)
     assert 'distillery_requests_total{method="GET",route="/jobs/{job_id}",status="200"}' in text
     assert first not in text
+
+
+def test_a_line_is_logged_for_what_changes_something_or_goes_wrong(
+    api: httpx.Client, made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "distillery.api"):
+        job = made.job()
+        api.get(f"/jobs/{job}")
+        api.get("/jobs/job_0")
+        api.post(f"/jobs/{job}/cancel")
+    lines = [line.partition(" after ")[0] for line in caplog.messages if " after " in line]
+    assert lines[-2:] == ["GET /jobs/job_0: 404", f"POST /jobs/{job}/cancel: 202"]
+    assert f"GET /jobs/{job}: 200" not in lines
 
 
 @pytest.mark.parametrize("menu", MENUS)
