@@ -44,7 +44,8 @@ class ZipFiles:
         """The member's content; its CRC is checked at the end of the read."""
         try:
             return cast("BinaryIO", self._zip.open(self._zip.infolist()[entry.place]))
-        except (NotImplementedError, RuntimeError) as error:  # flags for patches, encryption and the like
+        # Flags for patches, encryption and the like; names that are no text.
+        except (NotImplementedError, RuntimeError, ValueError, struct.error) as error:
             raise zipfile.BadZipFile(str(error)) from error
 
     def plain_path(self, entry: Entry) -> None:
