@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses bench-overhead bench-start bench-api clean moved
+.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,12 @@ chaos: $(INSTALLED) ## Break the running service on purpose, e.g. TRIALS=300 SEE
 
 bench-losses: $(INSTALLED) ## Measure time and memory of every loss (three minutes), e.g. SMALL=1 CHECK=1
 	@$(PY) -m scripts.bench_losses $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+corpus: $(INSTALLED) ## Hand every hostile and every good file to the converter (about two minutes), e.g. ONLY=ONNX
+	@$(PY) -m scripts.corpus $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write "$(WRITE)")
+
+fuzz: $(INSTALLED) ## Hand it mutated files, e.g. N=20000 SEED=1 (ten to thirty a second)
+	@$(PY) -m scripts.corpus.fuzz $(if $(N),--num $(N)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write "$(WRITE)")
 
 bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints cost a training
 	@$(PY) -m scripts.bench_overhead
