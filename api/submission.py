@@ -11,12 +11,14 @@ from sqlalchemy.orm import Session
 
 from api import fit, pairs
 from api.deps import find
-from api.fit import Fault
+from api.fitting.fault import Fault
+from api.fitting.parts import members
+from api.fitting.rows import Rows
 from api.pairs import Paired
 from api.pointers import pointer_to
 from core import jobs
 from core.errors import Conflict, Invalid, Problem, RequestError
-from models.canonical import DatasetMeta, TeacherMeta
+from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
 from models.tables import Dataset, IdempotencyKey, Job, Teacher
 
@@ -52,23 +54,32 @@ def checked(session: Session, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:
 
     The rows are held (FOR KEY SHARE) to the end of the transaction, so that none is deleted under a job that names it.
     """
-    held: dict[str, Any] = {"with_for_update": {"key_share": True, "read": True}}
-    teacher = find(session, Teacher, spec.teacher.id, **held)
-    dataset = find(session, Dataset, spec.dataset, **held)
-    found = fit.faults(spec, teacher, dataset)
-    if found or dataset is None:
+    rows = _rows(session, spec, with_for_update={"key_share": True, "read": True})
+    found = fit.faults(spec, rows)
+    if found or rows.data is None:
         return spec, found
-    return fit.adapted(spec, dataset).resolved(), []
+    return fit.adapted(spec, rows.data).resolved(), []
+
+
+def _rows(session: Session, spec: JobSpec, **options: Any) -> Rows:
+    """What there is of all that the spec names."""
+    teachers = {name: find(session, Teacher, name, **options) for name in spec.teacher.teacher_ids()}
+    outputs = {name: find(session, Dataset, name, **options) for name in spec.teacher.output_ids()}
+    return Rows(
+        find(session, Dataset, spec.dataset, **options),
+        {name: row for name, row in teachers.items() if row is not None},
+        {name: row for name, row in outputs.items() if row is not None},
+    )
 
 
 def paired(session: Session, spec: JobSpec) -> list[Paired]:
     """How the terms that read features would be paired; nothing where the data or a teacher cannot be used yet."""
-    dataset = find(session, Dataset, spec.dataset)
-    rows = [find(session, Teacher, name) for name in spec.teacher.teacher_ids()]
-    teachers = {row.id: TeacherMeta.model_validate(row.meta) for row in rows if row is not None and row.meta}
-    if dataset is None or not dataset.meta or len(teachers) < len(rows):
+    rows = _rows(session, spec)
+    known = {member.key: rows.of(member) for member in members(spec)}
+    if rows.data is None or None in known.values():
         return []
-    return list(pairs.paired(spec, teachers, DatasetMeta.model_validate(dataset.meta)))
+    teachers = {name: meta for name, meta in known.items() if isinstance(meta, TeacherMeta)}
+    return list(pairs.paired(spec, teachers, rows.data))
 
 
 def refusal(found: Sequence[Fault], body: Any) -> RequestError:

@@ -13,7 +13,7 @@ from api import examples, files, job_tags, submission
 from api.body import JsonRoute, parsed_body
 from api.deps import get
 from api.errors import documented, not_json
-from api.fit import Fault
+from api.fitting.fault import Fault
 from api.paging import Cursor, Limit, page
 from api.pairs import Paired
 from api.pointers import pointer_to, problems

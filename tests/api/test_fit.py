@@ -1,10 +1,14 @@
 """What does not fit is found before anything runs, at the field that must change."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import pytest
 
 from api import fit
+from api.fitting.fault import Fault
+from api.fitting.rows import Rows
+from models.canonical import DatasetMeta
 from models.spec.job import JobSpec
 from models.status import CheckStatus
 from models.tables import Dataset, Teacher
@@ -45,6 +49,8 @@ MLP = {"architecture": {"type": "mlp"}, "input_shape": [12], "num_outputs": 3, "
 
 KD = {"type": "kd"}
 
+Row = TypeVar("Row", Teacher, Dataset)
+
 
 def faults(
     loss: Any = KD,
@@ -54,11 +60,15 @@ def faults(
     **more: Any,
 ) -> list[tuple[str, str, str]]:
     """(code, path, message) of each fault."""
-    found = fit.faults(
-        spec(loss, student or {"type": "resnet", "depth": 8}, **more),
-        Teacher(id="tch_1", status=CheckStatus.READY, report={}, meta=teacher),
-        Dataset(id="dst_1", status=CheckStatus.READY, report={}, meta=data),
-    )
+    rows = Rows(ready(Dataset, "dst_1", data), {"tch_1": ready(Teacher, "tch_1", teacher)})
+    return told(fit.faults(spec(loss, student or {"type": "resnet", "depth": 8}, **more), rows))
+
+
+def ready(table: type[Row], row_id: str, meta: dict[str, Any]) -> Row:
+    return table(id=row_id, status=CheckStatus.READY, report={}, meta=meta)
+
+
+def told(found: Sequence[Fault]) -> list[tuple[str, str, str]]:
     return [(fault.code, "/".join(map(str, fault.loc)), fault.message) for fault in found]
 
 
@@ -177,7 +187,7 @@ def test_losses_that_read_what_the_teacher_does_not_offer() -> None:
 
 def test_a_batch_larger_than_the_data_is_refused_where_it_was_asked_for_and_cut_where_not() -> None:
     assert one(train={"batch_size": 101}) == ("batch_too_large", "train/batch_size")
-    data = Dataset(id="dst_1", status=CheckStatus.READY, meta=IMAGES)
+    data = DatasetMeta.model_validate(IMAGES)
     assert fit.adapted(spec(KD, {"type": "mlp"}), data).train.batch_size == 100
     assert fit.adapted(spec(KD, {"type": "mlp"}, train={"batch_size": 7}), data).train.batch_size == 7
 
@@ -187,8 +197,8 @@ def test_rows_that_are_missing_unchecked_or_rejected() -> None:
     failed = {"checks": [{"id": "zip", "result": "fail", "detail": "The archive is cut off"}]}
     rejected = Dataset(id="dst_1", status=CheckStatus.REJECTED, report=failed)
     wanted = spec(KD, {"type": "mlp"})
-    assert [fault.code for fault in fit.faults(wanted, None, None)] == ["unknown_teacher", "unknown_dataset"]
-    waiting, never = fit.faults(wanted, checking, rejected)
+    assert [fault.code for fault in fit.faults(wanted, Rows(None))] == ["unknown_teacher", "unknown_dataset"]
+    waiting, never = fit.faults(wanted, Rows(rejected, {"tch_1": checking}))
     assert (waiting.code, waiting.passing) == ("not_ready", True)
     assert (never.code, never.passing) == ("dataset_rejected", False)
     assert "The archive is cut off" in never.message

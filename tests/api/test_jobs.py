@@ -27,8 +27,8 @@ def test_the_smallest_job_is_stored_with_every_default(api: httpx.Client, made: 
     assert answer.headers["location"] == f"/jobs/{job['id']}"
     assert (job["status"], job["is_terminal"], job["queue"]) == ("queued", False, {"position": 1})
     assert (job["attempt"], job["error"], job["result"], job["artifacts"]) == (0, None, None, [])
-    assert job["spec"]["teacher"] == {"type": "stored", "id": body["teacher"]}
-    assert job["spec"]["loss"] == [{"type": "kd", "T": 4.0, "standardize": False, "weight": 0.9}]
+    assert job["spec"]["teacher"] == {"type": "stored", "id": body["teacher"], "classes": "same"}
+    assert job["spec"]["loss"] == [{"type": "kd", "T": 4.0, "standardize": False, "weight": 0.9, "teacher": None}]
     assert job["spec"]["hard"] == 0.1
     assert job["spec"]["train"]["batch_size"] == 100  # all the rows there are, where the default would be more
     assert job["spec"]["train"]["epochs"] == 30
@@ -123,7 +123,7 @@ def test_parts_that_are_still_being_checked(api: httpx.Client, made: Made) -> No
     body = made.body(dataset=made.checking("datasets"))
     problem(api.post("/jobs", json=body), 409, "not_ready", "/dataset")
     both = {**body, "teacher": {"type": "stored", "id": made.checking("teachers")}}
-    problem(api.post("/jobs", json=both), 409, "not_ready", "/teacher", "/dataset")
+    problem(api.post("/jobs", json=both), 409, "not_ready", "/teacher/id", "/dataset")
     assert stored() == [0, 0, 0]
 
 

@@ -67,7 +67,7 @@ def test_a_missing_type_lists_the_menu_too() -> None:
 
 
 def test_an_unknown_field_lists_the_fields_of_that_choice() -> None:
-    assert "the fields are: weight, type, T" in faults(loss={"type": "kd", "alpha": 0.9})["/loss/alpha"]
+    assert "the fields are: weight, teacher, type, T" in faults(loss={"type": "kd", "alpha": 0.9})["/loss/alpha"]
     inner = faults(student={"type": "layers", "layers": [{"type": "conv", "out": 8, "kernl": 3}]})
     assert "did you mean `kernel`?" in inner["/student/layers/0/kernl"]
 

@@ -1,0 +1,101 @@
+"""Whether a student and its losses fit the data: task, classes, rows, labels, batches."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from api.fitting.fault import Fault, type_of
+from api.fitting.parts import Part, members
+from models.canonical import DatasetMeta
+from models.spec.job import JobSpec
+from models.spec.teaching import Ensemble
+
+
+def of_part(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    """Of one student of a job."""
+    return chain(
+        _tasks(part, data), _memory(part, data), _labels(part, data), _student(part, data), _batches(part, data)
+    )
+
+
+def of_teaching(spec: JobSpec, data: DatasetMeta) -> Iterator[Fault]:
+    """What the way of teaching asks of the data, whoever learns."""
+    if not data.num_labelled("train") and not members(spec):
+        message = (
+            "No training row has a label, and the students of this job could not learn from each other alone: name a "
+            "teacher that was handed in"
+        )
+        yield Fault(("teacher",), "needs_labels", message)
+    if isinstance(spec.teacher, Ensemble):
+        yield from _combining(spec.teacher, data)
+
+
+def _combining(ensemble: Ensemble, data: DatasetMeta) -> Iterator[Fault]:
+    loc, way = ("teacher", "combine"), ensemble.combine
+    if way in {"cross_entropy", "entropy"} and data.target is not None:
+        message = f"Values of a regression have no {way.replace('_', '-')}: combine by `mean` or by `weights`"
+        yield Fault(loc, "combine_does_not_fit", message)
+    elif way == "cross_entropy" and not data.all_labelled("train"):
+        message = (
+            f"Combining by cross-entropy needs a label for each training row, and {_unlabelled(data)} have none: "
+            "combine by `entropy`, `mean` or `weights`"
+        )
+        yield Fault(loc, "needs_labels", message)
+
+
+def _unlabelled(data: DatasetMeta) -> str:
+    rows = data.counts["train"]
+    return f"{rows - data.num_labelled('train')} of {rows}"
+
+
+def _tasks(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    for at, term in enumerate(part.terms):
+        if data.task not in term.tasks:
+            fitting = ", ".join(sorted(term.tasks))
+            message = f"`{type_of(term)}` is for {fitting}; the data set's task is {data.task}"
+            yield Fault((*part.loss_loc, at, "type"), "loss_not_for_task", message)
+
+
+def _memory(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    """Terms that remember every training row."""
+    rows = data.counts["train"]
+    for at, term in enumerate(part.terms):
+        most = term.most_rows()
+        if most is not None and rows > most:
+            message = (
+                f"`{type_of(term)}`, as it is set, has memory for {most} training rows; the data set has {rows}. "
+                "Choose a smaller `dim`, or a form without a bank"
+            )
+            yield Fault((*part.loss_loc, at, "dim"), "bank_too_large", message)
+
+
+def _labels(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    if data.all_labelled("train"):
+        return
+    for at, term in enumerate(part.terms):
+        if term.needs_labels:
+            message = (
+                f"`{type_of(term)}` reads labels, and {_unlabelled(data)} training rows have none: take a loss that "
+                "compares outputs alone, such as `kd`"
+            )
+            yield Fault((*part.loss_loc, at, "type"), "needs_labels", message)
+
+
+def _student(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    if (kind := kind_of(data)) not in part.student.takes:
+        message = (
+            f"`{type_of(part.student)}` takes {' or '.join(sorted(part.student.takes))} data; this data set is of kind "
+            f"{kind}, of shape {list(data.input_shape)}. GET /catalog/students says what each takes"
+        )
+        yield Fault((*part.student_loc, "type"), "student_not_for_data", message)
+
+
+def kind_of(data: DatasetMeta) -> str:
+    """What an architecture says that it takes."""
+    return "image" if len(data.input_shape) == 3 else "table"
+
+
+def _batches(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    rows, asked = data.counts["train"], part.train.batch_size
+    if asked > rows and "batch_size" in part.train.model_fields_set:
+        message = f"{asked} is more than the {rows} rows of the training split; set {rows} or less, or leave it out"
+        yield Fault((*part.train_loc, "batch_size"), "batch_too_large", message)
