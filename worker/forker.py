@@ -1,4 +1,4 @@
-"""The spare: `python -P -m worker.forker MODULE PRELOADED SOCKET` imports PRELOADED, then forks a MODULE a request.
+"""The spare: `python -P -m worker.forker MODULE PRELOADED SOCKET OWNER ROOM` imports PRELOADED and forks MODULEs.
 
 It holds no thread, opens no user's file, knows no secret and makes no CUDA call, so a fork of it is as good as a fresh
 process. What a child would get from exec it gets here, in the same order: session, folder, environment, output, and its
@@ -26,6 +26,7 @@ from typing import Any
 
 from worker import jail
 from worker.child import kill_group, reap
+from worker.title import entitle
 
 _PR_SET_PDEATHSIG = 1
 #: A request is a few kilobytes: an environment and a few paths.
@@ -164,6 +165,7 @@ def become(module: str, told: dict[str, Any], fds: list[int], parent: int) -> No
         sys.excepthook(*sys.exc_info())
         os._exit(71)  # EX_OSERR: nothing was read and nothing begun
     sys.argv = [module, *told["arguments"]]
+    entitle([sys.executable, "-m", *sys.argv])
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -198,8 +200,9 @@ def _settle(told: dict[str, Any], fds: list[int], parent: int) -> None:
         jail.give_up(jail.Jail(**{**told["jail"], "parent": parent}))
 
 
-def main(module: str, preloaded: str, fd: int) -> None:
-    """The door."""
+def main(module: str, preloaded: str, fd: int, owner: str) -> None:
+    """The door. `owner` is what an operator sees of whose spare this is."""
+    entitle([sys.executable, "-m", "worker.forker", module, owner])
     import_module(preloaded)
     # Pages that the collector writes to would be copied in each child.
     gc.collect()
@@ -212,4 +215,4 @@ def main(module: str, preloaded: str, fd: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -96,7 +96,8 @@ def main() -> int:
     log.info("devices: %s", ", ".join(device.name for device in found))
     _tell_gaps()
     patrol = Patrol()
-    spares = Spares(_spared(settings(), len(found)) if settings().spares else {})
+    wanted = _spared(settings(), len(found)) if settings().spares else {}
+    spares = Spares(wanted, str(settings().data_dir.resolve()))
     patrol.start()
     spares.start()
     try:

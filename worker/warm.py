@@ -26,6 +26,7 @@ from core.errors import Infra
 from worker import launch
 from worker.child import Ended
 from worker.jail import Jail
+from worker.title import ROOM
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,13 @@ _slots: dict[str, _Slot] = {}
 
 
 class Spares:
-    """Keeps a spare for each module, from `start` to `stop`. Make it before anything forks."""
+    """Keeps a spare for each module, from `start` to `stop`. Make it before anything forks.
 
-    def __init__(self, wanted: Mapping[str, Spare]) -> None:
+    `owner` is what their command lines say, so that an operator can tell whose they are.
+    """
+
+    def __init__(self, wanted: Mapping[str, Spare], owner: str) -> None:
+        self._owner = owner
         self._end = threading.Event()
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         for module, spare in wanted.items():
@@ -114,7 +119,18 @@ class Spares:
     def _serve(self, slot: _Slot) -> subprocess.Popen[bytes]:
         fd = slot.theirs.fileno()
         # -P, -B: as for the child that opens users' files.
-        command = [sys.executable, "-P", "-B", "-m", "worker.forker", slot.module, slot.preloaded, str(fd)]
+        command = [
+            sys.executable,
+            "-P",
+            "-B",
+            "-m",
+            "worker.forker",
+            slot.module,
+            slot.preloaded,
+            str(fd),
+            self._owner,
+            ROOM,
+        ]
         env = slot.env | {"CUDA_VISIBLE_DEVICES": "", "HOME": os.devnull}
         return subprocess.Popen(
             launch.command(command), cwd="/", env=env, stdin=subprocess.DEVNULL, pass_fds=[fd], start_new_session=True

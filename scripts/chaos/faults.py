@@ -44,7 +44,7 @@ def kill_supervisor(trial: Trial) -> float:
     pid = trial.supervisor()
     if pid is None or not is_alive(pid):
         return time.time()
-    children = family(pid)[1:]
+    children = [*family(pid)[1:], *running(f"{trial.job}-")]
     _kill(pid)
     at = time.time()
     if not wait_until(lambda: not any(map(is_alive, children)), 5):
@@ -68,7 +68,7 @@ def freeze_supervisor(trial: Trial) -> float:
     pid = trial.supervisor()
     if pid is None or not is_alive(pid):
         return time.time()
-    frozen = family(pid) if trial.dice.random() < 0.3 else [pid]
+    frozen = [*family(pid), *running(f"{trial.job}-")] if trial.dice.random() < 0.3 else [pid]
     _send(frozen, signal.SIGSTOP)
     at = time.time()
     try:

@@ -23,7 +23,7 @@ def engine_of(job_id: str) -> int | None:
 
 
 def parent_of(pid: int) -> int:
-    """Who started it: the supervisor."""
+    """Who started it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_killed_supervisor_takes_its_child_along_and_loses_no_job(client: Clie
     wait_for(client, job_id, "checkpoint")
     pid = engine_of(job_id)
     assert pid is not None
-    os.kill(parent_of(pid), signal.SIGKILL)
+    os.kill(supervisor_of(client, job_id), signal.SIGKILL)
     killed_at = time.monotonic()
     eventually(lambda: not is_running(pid), 2)
     eventually(lambda: len(seen(events_of(client, job_id), "started")) == 2, LEASE_S + SWEEP_S + 10)
@@ -76,6 +77,27 @@ def test_a_killed_supervisor_takes_its_child_along_and_loses_no_job(client: Clie
     assert second[0]["step"] >= min(kept) > 0, "it went on from a checkpoint"
     assert first[-1]["step"] > 0
     assert lost_s(events) < CHECKPOINT_S + NOTICED_S, "no more than one interval, and the time it takes to be noticed"
+
+
+def supervisor_of(client: Client, job_id: str) -> int:
+    """The process that claimed the job, by the name that it claimed it under: host:pid:device."""
+    worker: str = seen(events_of(client, job_id), "started")[-1]["worker"]
+    return int(worker.split(":")[1])
+
+
+def test_a_killed_spare_costs_a_job_no_more_than_what_its_child_had_not_kept(
+    client: Client, ready: dict[str, str]
+) -> None:
+    job_id = start(client, ready, 800)
+    wait_for(client, job_id, "checkpoint")
+    pid = engine_of(job_id)
+    assert pid is not None
+    spare = parent_of(pid)
+    assert b"worker.forker" in Path(f"/proc/{spare}/cmdline").read_bytes()
+    os.kill(spare, signal.SIGKILL)
+    eventually(lambda: not is_running(pid), 2)
+    job = client.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
 
 
 def lost_s(events: list[dict[str, Any]]) -> float:

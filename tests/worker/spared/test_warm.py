@@ -23,7 +23,7 @@ ENV = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CODE), "PYTHONUNBUFFERED": 
 
 @pytest.fixture
 def spare() -> Iterator[None]:
-    spares = Spares({PROBE: Spare("json", ENV)})
+    spares = Spares({PROBE: Spare("json", ENV)}, "the tests")
     spares.start()
     yield
     spares.stop()
@@ -126,6 +126,15 @@ def test_ends_and_signals_are_those_of_a_child(spare: None, tmp_path: Path) -> N
     assert child.kill().peak_bytes > 2**20
 
 
+def test_each_is_called_what_it_is(spare: None, tmp_path: Path) -> None:
+    child = forked(tmp_path, "stop", str(tmp_path / "up"))
+    server = int(wait_for(lambda: (tmp_path / "up").exists() and (tmp_path / "up").read_text()))
+    names = [Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0") for pid in (child.pid, server)]
+    child.kill()
+    assert names[0] == [sys.executable, "-m", PROBE, "stop", str(tmp_path / "up")]
+    assert names[1] == [sys.executable, "-m", "worker.forker", PROBE, "the tests"]
+
+
 def test_a_kill_takes_the_whole_group(spare: None, tmp_path: Path) -> None:
     child = forked(tmp_path, "hang", str(tmp_path / "helper"))
     helper = int(wait_for(lambda: (tmp_path / "helper").exists() and (tmp_path / "helper").read_text()))
@@ -163,7 +172,7 @@ def test_a_spare_ends_with_who_keeps_it(tmp_path: Path) -> None:
     """Also where that was killed: nothing is left behind."""
     code = (
         "import os, sys, time; from pathlib import Path; from worker.warm import Spare, Spares, _slots;"
-        f"s = Spares({{'{PROBE}': Spare('json', {ENV!r})}}); s.start();"
+        f"s = Spares({{'{PROBE}': Spare('json', {ENV!r})}}, 'a test'); s.start();"
         "time.sleep(0.5); print(s._servers.popitem()[1].pid, flush=True); time.sleep(1000)"
     )
     keeper = subprocess.Popen([sys.executable, "-c", code], cwd=CODE, stdout=subprocess.PIPE, text=True)
