@@ -80,6 +80,93 @@ JOBS: dict[str, Example] = {
             "train": {"epochs": 20, "optimizer": {"type": "adam", "lr": 0.001}},
         },
     },
+    "ensemble": {
+        "summary": "Two teachers: their outputs together, and the features of one of them",
+        "description": "A loss that names its `teacher` listens to that one; the others hear the combination.",
+        "value": {
+            "teacher": {"type": "ensemble", "teachers": ["tch_1", "tch_2"], "combine": "entropy"},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": [{"type": "kd", "T": 4}, {"type": "hint", "teacher": "tch_1", "weight": 0.5}],
+        },
+    },
+    "outputs": {
+        "summary": "A teacher that cannot be handed in: the outputs that it gave",
+        "description": "They are a data set of task `teacher_outputs`. Rows without any are trained by their labels.",
+        "value": {
+            "teacher": {"type": "outputs", "dataset": "dst_2"},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 4},
+        },
+    },
+    "class_map": {
+        "summary": "A teacher of other classes: those that both have by name",
+        "value": {
+            "teacher": {"type": "stored", "id": "tch_1", "classes": "by_name"},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 4},
+            "hard": 0.5,
+        },
+    },
+    "assistant": {
+        "summary": "An assistant between a large teacher and a small student",
+        "description": "What an assistant leaves out is the job's own. Each is handed out beside the student.",
+        "value": {
+            "teacher": "tch_1",
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "assistants": [{"student": {"type": "resnet", "depth": 14}}],
+            "loss": {"type": "kd", "T": 4},
+        },
+    },
+    "born_again": {
+        "summary": "Generations: each student teaches the next",
+        "value": {
+            "teacher": {"type": "born_again", "generations": 3, "teacher": "tch_1"},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 2},
+            "hard": 0.5,
+        },
+    },
+    "snapshot": {
+        "summary": "No teacher: the student as it was some epochs ago",
+        "value": {
+            "teacher": {"type": "snapshot", "every": 5},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 2},
+        },
+    },
+    "ema": {
+        "summary": "No teacher: a running average of the student",
+        "value": {
+            "teacher": {"type": "ema", "decay": 0.999},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 2},
+        },
+    },
+    "peers": {
+        "summary": "No teacher: students that teach each other",
+        "value": {
+            "teacher": {"type": "peers", "students": [{"type": "resnet", "depth": 14}]},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 1},
+        },
+    },
+    "branches": {
+        "summary": "No teacher: the last layers teach the stages before them",
+        "value": {
+            "teacher": {"type": "branches"},
+            "dataset": "dst_1",
+            "student": {"type": "resnet", "depth": 8},
+            "loss": {"type": "kd", "T": 3},
+        },
+    },
 }
 
 TEACHERS: dict[str, Example] = {

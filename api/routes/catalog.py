@@ -1,4 +1,4 @@
-"""The menu: every loss, student, task, format and export, read off the spec classes, so that it never lags behind."""
+"""The menu: losses, regimes, students, tasks, formats and exports, read off the spec classes so that it never lags."""
 
 import inspect
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from models.spec.job import EXPORTS
 from models.spec.losses.menu import Loss, family
 from models.spec.losses.term import LossTerm
 from models.spec.students import Architecture, Student
+from models.spec.teaching import Regime, Teacher
 
 router = APIRouter(prefix="/catalog", tags=["catalog"], responses=documented())
 
@@ -64,6 +65,19 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not PydanticUndefined
     }
+
+
+@router.get("/regimes", operation_id="list_regimes", summary="The ways a student can be taught")
+def regimes() -> CatalogList:
+    """What `teacher` of a job may be, beside a plain id: each with its fields, its paper and when to use it.
+
+    `handed_in`: assistants may stand between this teacher and the student. `moving`: it learns while it teaches.
+    """
+    entries = [
+        _entry(model, handed_in=model.handed_in, moving=model.moving, outputs_alone=bool(model.outputs_alone))
+        for model in _members(Teacher, Regime)
+    ]
+    return CatalogList(items=entries)
 
 
 @router.get("/students", operation_id="list_students", summary="The architectures a student or a teacher can have")

@@ -53,6 +53,9 @@ MLP: dict[str, Any] = {
     "taps": [{"name": "hidden.0", "shape": [256]}],
 }
 
+#: What a teacher said of the first rows of IMAGES.
+OUTPUTS: dict[str, Any] = {"task": "teacher_outputs", "num_rows": 90, "num_outputs": 3, "last_row": 99}
+
 
 class Server:
     """The API in a thread of this process, behind a real socket."""

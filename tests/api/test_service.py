@@ -11,9 +11,9 @@ import pytest
 from models.spec.data import FORMATS, TASKS, Format, TaskName
 from models.spec.job import EXPORTS, Export, JobSpec
 from models.spec.losses.menu import ENTRIES, family, tag
-from tests.api.made import IMAGES, MLP, RESNET, TABLE, Made, claim
+from tests.api.made import CLASSES, IMAGES, MLP, OUTPUTS, RESNET, TABLE, Made, claim
 
-MENUS = ["losses", "students", "tasks", "formats", "exports"]
+MENUS = ["losses", "regimes", "students", "tasks", "formats", "exports"]
 
 
 def test_ready_when_every_part_answers(api: httpx.Client) -> None:
@@ -88,6 +88,20 @@ def test_losses_say_their_formula_and_their_fields(api: httpx.Client) -> None:
     assert set(items) == set(schema["properties"]["loss"]["anyOf"][0]["discriminator"]["mapping"])
 
 
+def test_regimes_say_when_to_use_them_and_what_they_take(api: httpx.Client) -> None:
+    items = {item["type"]: item for item in api.get("/catalog/regimes").json()["items"]}
+    for name, item in items.items():
+        assert item["use_when"], name
+        assert item["paper"] or name == "outputs", name
+        assert item["schema"]["properties"]["type"]["const"] == name
+    branches = JobSpec.model_json_schema()["properties"]["teacher"]["anyOf"]
+    (menu,) = (branch["discriminator"]["mapping"] for branch in branches if "discriminator" in branch)
+    assert set(items) == set(menu)
+    assert {name for name, item in items.items() if item["handed_in"]} == {"stored", "outputs", "ensemble"}
+    assert items["ema"]["defaults"]["decay"] == 0.999
+    assert "stop_gradient" in items["peers"]["formula"]
+
+
 def test_students_say_what_they_take(api: httpx.Client) -> None:
     items = {item["type"]: item for item in api.get("/catalog/students").json()["items"]}
     assert items["mlp"]["takes"] == ["image", "table"]
@@ -132,11 +146,15 @@ def examples(api: httpx.Client, path: str) -> dict[str, Any]:
 
 
 def test_the_examples_of_jobs_work_as_they_stand(api: httpx.Client, made: Made) -> None:
-    for teacher, data in [(RESNET, IMAGES), (MLP, TABLE)]:
+    for teacher in (RESNET, {**RESNET, "classes": CLASSES}, MLP):
         made.teacher(teacher)
+    for data in (IMAGES, TABLE, OUTPUTS):
         made.dataset(data)
     found = examples(api, "/jobs")
-    assert set(found) == {"smallest", "kd_and_similarity", "hint_with_taps", "tabular"}
+    regimes = {item["type"] for item in api.get("/catalog/regimes").json()["items"]}
+    kinds = {body["teacher"]["type"] if isinstance(body["teacher"], dict) else "stored" for body in found.values()}
+    assert kinds == regimes
+    assert {"smallest", "kd_and_similarity", "hint_with_taps", "tabular", "class_map", "assistant"} < set(found)
     for name, body in found.items():
         answer = api.post("/jobs", json=body)
         assert answer.status_code == 201, (name, answer.text)
