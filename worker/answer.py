@@ -8,11 +8,11 @@ import os
 import signal
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from models.canonical import CheckLine, DatasetMeta, TeacherMeta
+from models.canonical import CheckLine, DatasetMeta, OutputsMeta, TeacherMeta
 from models.work import IntakeExit, IntakeResult
 from worker.intake_limits import Limits
 from worker.plain import plain_record
@@ -20,7 +20,10 @@ from worker.plain import plain_record
 Verdict = Literal["done", "too_much_memory", "too_much_disk", "too_slow", "crashed"]
 
 _MAX_RESULT_BYTES = 64 * 2**20
-_METAS: dict[str, type[TeacherMeta | DatasetMeta]] = {"teacher": TeacherMeta, "dataset": DatasetMeta}
+_METAS: dict[str, TypeAdapter[TeacherMeta] | TypeAdapter[DatasetMeta | OutputsMeta]] = {
+    "teacher": TypeAdapter(TeacherMeta),
+    "dataset": TypeAdapter(Annotated[DatasetMeta | OutputsMeta, Field(discriminator="task")]),
+}
 _REMEDY = "Hand in a smaller file, or the same content in another format."
 
 
@@ -66,7 +69,7 @@ def _answer(workdir: Path, kind: str) -> tuple[IntakeResult, Path | None] | None
         result = IntakeResult.model_validate_json(path.read_bytes())
         report = plain_record(result.report)
         _Report.model_validate(report)
-        meta = _METAS[kind].model_validate(result.meta).model_dump(mode="json") if result.ready else None
+        meta = _METAS[kind].validate_python(result.meta).model_dump(mode="json") if result.ready else None
     except (ValidationError, RecursionError):
         return None
     if meta is not None and plain_record(meta) != meta:

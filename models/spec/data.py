@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from models.spec.base import Entry, Name
 
+#: What a student can be trained for.
 TaskName = Literal["image_classification", "tabular_classification", "tabular_regression"]
+#: What an upload can be handed in as: samples to train on, or what a teacher said of the rows of another data set.
+UploadTask = Literal[TaskName, "teacher_outputs"]
 Format = Literal["auto", "image_folder", "npz", "idx", "csv", "parquet"]
 
 #: What each task is, for the catalog.
@@ -20,10 +23,10 @@ TASKS: dict[TaskName, str] = {
 FORMATS: dict[Format, str] = {
     "auto": "One of the others, told by the content of the file.",
     "image_folder": "A zip or tar with one folder of images for each class, with or without train, val and test above.",
-    "npz": "A NumPy archive of arrays: images or rows, and their labels.",
+    "npz": "A NumPy archive of arrays: images or rows, and their labels; or outputs of a teacher.",
     "idx": "A zip or tar of the *-ubyte files of the MNIST family, gzipped or not.",
-    "csv": "A table as text, a column of which is the target.",
-    "parquet": "A table in Apache Parquet, a column of which is the target.",
+    "csv": "A table as text, a column of which is the target; or outputs of a teacher, a column each.",
+    "parquet": "A table in Apache Parquet, a column of which is the target; or outputs of a teacher, a column each.",
 }
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -78,7 +81,11 @@ class TableOptions(Entry):
 class DatasetSpec(Entry):
     """The body of `POST /datasets` but for its name and its upload."""
 
-    task: TaskName
+    task: UploadTask = Field(
+        description="`teacher_outputs` is no data to train on but what a teacher said of rows of another data set: an "
+        "npz with `logits` (M, C) and `rows` (M,), or a table with a column for each output and one called `row`. A "
+        'job names it in `teacher`, as {"type": "outputs", "dataset": ...}.'
+    )
     format: Format = Field(default="auto", description="`auto` decides by the content of the file.")
     split: Split = Split()
     image: ImageOptions = ImageOptions()

@@ -53,6 +53,24 @@ def test_an_answer_is_taken_with_its_file(tmp_path: Path) -> None:
     assert _judged(tmp_path, 0) == ("done", True, file)
 
 
+@pytest.mark.parametrize(
+    ("meta", "good"),
+    [
+        ({"task": "teacher_outputs", "num_rows": 4, "num_outputs": 2, "last_row": 9}, True),
+        ({"task": "teacher_outputs", "counts": {"train": 4}, "input_shape": [3], "num_outputs": 2}, False),
+        ({"task": "tabular_regression", "counts": {"train": 4}, "input_shape": [3], "num_outputs": 1}, True),
+        ({"task": "tabular_regression", "num_rows": 4, "num_outputs": 2, "last_row": 9}, False),
+        ({"task": "another", "num_rows": 4, "num_outputs": 2, "last_row": 9}, False),
+    ],
+)
+def test_a_data_set_is_samples_or_outputs(tmp_path: Path, meta: dict[str, Any], good: bool) -> None:
+    _answer(tmp_path, "data.safetensors", meta=meta)
+    (tmp_path / "out" / "data.safetensors").write_bytes(b"x")
+    found, result, _ = answer.judge(tmp_path, "dataset", 0, "", Limits())
+    assert (found, result.ready) == (("done", True) if good else ("crashed", False))
+    assert not good or (result.meta or {})["task"] == meta["task"]
+
+
 def test_no_link_is_followed_and_no_other_folder_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")

@@ -1,7 +1,7 @@
-"""Writes the canonical data set, a safetensors file, by streaming: x may be larger than the memory.
+"""Writes canonical safetensors files by streaming: a tensor may be larger than the memory.
 
 Source of the layout: the safetensors format description: 8 bytes little-endian header length, a JSON header that blanks
-may follow, then the tensors without gaps. y comes first, so that each tensor lies on a multiple of its item's size.
+may follow, then the tensors without gaps. The widest come first, so that each lies on a multiple of its item's size.
 """
 
 import json
@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +32,19 @@ class RawTensor:
 
 def write_canonical(target: Path, x: RawTensor, y: NDArray[np.generic], split: NDArray[np.uint8]) -> None:
     """Writes x, y (N,) and split (N,) into `target` and flushes it to the disk."""
-    sizes = {
-        "y": (y.dtype.name, y.shape),
-        "x": (x.dtype, x.shape),
-        "split": (split.dtype.name, split.shape),
-    }
+    write_tensors(target, {"y": y, "x": x, "split": split})
+
+
+def write_tensors(target: Path, tensors: Mapping[str, RawTensor | NDArray[np.generic]]) -> None:
+    """Writes the tensors, in that order, into `target` and flushes it to the disk."""
     with target.open("wb") as out:
-        out.write(_header(sizes))
-        out.write(np.ascontiguousarray(y).data)
-        with x.path.open("rb") as source:
-            shutil.copyfileobj(source, out, _COPY_BYTES)
-        out.write(np.ascontiguousarray(split).data)
+        out.write(_header({name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}))
+        for tensor in tensors.values():
+            if isinstance(tensor, RawTensor):
+                with tensor.path.open("rb") as source:
+                    shutil.copyfileobj(source, out, _COPY_BYTES)
+            else:
+                out.write(np.ascontiguousarray(tensor).data)
         out.flush()
         os.fsync(out.fileno())
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from core.errors import Rejected
-from models.canonical import DatasetMeta
+from models.canonical import DatasetMeta, OutputsMeta
 from models.spec.data import DatasetSpec, ImageOptions, TableOptions
 from models.work import IntakeOrder, IntakeResult
-from worker.intake import image_rows, table_rows
+from worker.intake import given_outputs, image_rows, table_rows
 from worker.intake.dataset_report import accepted, rejected
 from worker.intake.reading import reader_for
 from worker.readers.base.case import Case
@@ -46,16 +46,18 @@ def _spec(order: IntakeOrder) -> DatasetSpec:
         raise Rejected(f"The stored spec of the data set is no longer valid: {error}", code="spec") from error
 
 
-def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMeta:
+def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMeta | OutputsMeta:
     content = open_upload(upload, filename, case)
+    if case.spec.task == "teacher_outputs":
+        return given_outputs.convert(content, case, target)
     if case.spec.task == "image_classification":
         _warn_of_unused(case, TableOptions(), case.spec.table, "table")
         if case.spec.split.column is not None:
             raise Rejected.at("/split/column", "split.column is for tables; leave it out for images.", code="split")
-        reader = reader_for(content, "read_images", case)
+        reader = reader_for(content, ["read_images"], case)
         return image_rows.convert(reader.read_images(content, case), case, target)
     _warn_of_unused(case, ImageOptions(), case.spec.image, "image")
-    reader = reader_for(content, "read_table", case)
+    reader = reader_for(content, ["read_table"], case)
     return table_rows.convert(reader.read_table(content, case), case, target)
 
 

@@ -1,18 +1,19 @@
 """The report of a data set: the checks in the order they were made, the figures, and what was left out."""
 
 from core.errors import Rejected
-from models.canonical import CheckLine, DatasetMeta
+from models.canonical import CheckLine, DatasetMeta, OutputsMeta
 from models.work import IntakeResult
 from worker.plain import plain_record
 from worker.readers.base.case import Case, Tally
 
 
-def accepted(case: Case, meta: DatasetMeta, file: str) -> IntakeResult:
+def accepted(case: Case, meta: DatasetMeta | OutputsMeta, file: str) -> IntakeResult:
     """The verdict in favour."""
     _warn_of_ignored(case)
-    case.facts["shape"] = list(meta.input_shape)
-    if meta.mean:
-        case.facts["mean"], case.facts["std"] = meta.mean, meta.std
+    if isinstance(meta, DatasetMeta):
+        case.facts["shape"] = list(meta.input_shape)
+        if meta.mean:
+            case.facts["mean"], case.facts["std"] = meta.mean, meta.std
     return IntakeResult(ready=True, report=_report(case), meta=plain_record(meta.model_dump(mode="json")), file=file)
 
 

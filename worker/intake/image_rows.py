@@ -55,7 +55,7 @@ def convert(images: Images, case: Case, target: Path) -> DatasetMeta:
     mean, std = _moments(sums, splits == TRAIN, images.shape, case)
     write_canonical(target, RawTensor(raw, "uint8", (len(rows), *images.shape)), y, splits)
     return DatasetMeta(
-        task=case.spec.task,
+        task="image_classification",
         counts=count_splits(splits, case),
         input_shape=images.shape,
         num_outputs=len(names),

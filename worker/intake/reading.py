@@ -1,9 +1,10 @@
 """Finds the reader for an upload: by the format that the user names, else by what the file holds.
 
 A format of the menu is the module of that name under worker.readers. A module says by `KIND` what its files are, and
-has a function for each form of data that it gives: `read_images`, `read_table`.
+has a function for each form of data that it gives: `read_images`, `read_table`, `read_outputs`.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import get_args
@@ -13,11 +14,15 @@ from models.spec.data import Format
 from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 
-_WANTED = "Images come as a zip or tar of class folders, as npz or IDX; tables as CSV, Parquet or npz."
+_WANTED = (
+    "Images come as a zip or tar of class folders, as npz or IDX; tables and outputs of a teacher as CSV, Parquet or "
+    "npz."
+)
 
 
-def reader_for(content: Content, form: str, case: Case) -> ModuleType:
-    """The module whose function `form` reads the upload. Of several that could, the one for the commonest kind of file.
+def reader_for(content: Content, forms: Sequence[str], case: Case) -> ModuleType:
+    """The module that reads the upload by a function of one of the `forms`. Of several that could, the one for the
+    commonest kind of file.
 
     Raises: Rejected where there is none, or not the one that the user names.
     """
@@ -31,9 +36,9 @@ def reader_for(content: Content, form: str, case: Case) -> ModuleType:
         )
     if not found:
         raise Rejected(f"The content of the upload is of no kind that is read here. {_WANTED}", code="format")
-    chosen = named if named != "auto" else next((name for name in found if hasattr(reader(name), form)), found[0])
+    chosen = named if named != "auto" else next((name for name in found if _gives(name, forms)), found[0])
     case.facts["format"], case.facts["packing"] = chosen, content.packing
-    if not hasattr(reader(chosen), form):
+    if not _gives(chosen, forms):
         raise Rejected.at(
             "/task",
             f"The upload is {chosen}, which does not go with the task {case.spec.task}. {_WANTED}",
@@ -41,6 +46,10 @@ def reader_for(content: Content, form: str, case: Case) -> ModuleType:
         )
     case.passed("format", f"Read as {chosen}, packing: {content.packing}.")
     return reader(chosen)
+
+
+def _gives(name: str, forms: Sequence[str]) -> bool:
+    return any(hasattr(reader(name), form) for form in forms)
 
 
 def reader(name: str) -> ModuleType:

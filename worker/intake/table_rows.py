@@ -57,7 +57,7 @@ def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
 
 def _meta(rows: _Rows, columns: list[Column], case: Case) -> DatasetMeta:
     return DatasetMeta(
-        task=case.spec.task,
+        task="tabular_classification" if rows.target is None else "tabular_regression",
         counts=count_splits(rows.split, case),
         input_shape=(sum(column.num_features for column in columns),),
         num_outputs=len(rows.classes) or 1,

@@ -18,6 +18,7 @@ from worker.readers.base.arrays import ArrayFile, open_npy
 from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 from worker.readers.base.files import Entry, extract
+from worker.readers.base.given import Given, row_numbers
 from worker.readers.base.images import Images
 from worker.readers.base.kinds import Kind
 from worker.readers.base.table import RecordBatch, Table, check_table_size
@@ -28,6 +29,7 @@ KIND: Kind = "npy"
 _IMAGES = ("x", "images", "image", "imgs", "data", "inputs", "features", "arr_0")
 _FEATURES = ("x", "data", "features", "inputs", "images", "arr_0")
 _LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
+_OUTPUTS, _ROWS = "logits", "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,51 @@ def read_table(content: Content, case: Case) -> Table:
         row_name=lambda row: f"row {row}",
         default_target=target,
     )
+
+
+def read_outputs(content: Content, case: Case) -> Given:
+    """Raises: Rejected where there is no array `logits` (M, C) of numbers, or `rows` does not go with it."""
+    found: dict[str, Entry] = {}
+    for entry in content.of_kind(KIND, case):
+        key = _plain_key(entry.parts[-1])
+        if key not in (_OUTPUTS, _ROWS) or key in found:
+            case.ignored.add(entry.name.removesuffix(".npy"), "this key is not read")
+        found.setdefault(key, entry)
+    if _OUTPUTS not in found:
+        raise Rejected(
+            f"The npz has no array `{_OUTPUTS}`; its keys are {', '.join(list(found)[:20])}. Save the outputs, (M, C), "
+            f"under that name, and the numbers of their rows, (M,), as `{_ROWS}`.",
+            code="keys",
+        )
+    logits = _open(found[_OUTPUTS], content, case)
+    if len(logits.shape) != 2 or logits.dtype.kind not in "biuf":
+        raise Rejected(
+            f"{logits.name} has shape {logits.shape} of {logits.dtype}; outputs are (M, C) numbers, a row for each row "
+            "of the data set that they are of.",
+            code="shapes",
+        )
+    rows = np.arange(len(logits), dtype=np.int64)
+    if _ROWS in found:
+        array = _open(found[_ROWS], content, case)
+        if array.shape != (len(logits),):
+            raise Rejected(
+                f"{array.name} has shape {array.shape}, {logits.name} {logits.shape}: one row number for each row of "
+                "outputs.",
+                code="pairs",
+            )
+        rows = row_numbers(array.whole(), array.name, case)
+    elif len(logits) > case.limits.max_rows:
+        raise Rejected(f"{logits.name} has {len(logits)} rows; the limit is {case.limits.max_rows}.", code="too_large")
+    return Given(
+        num_outputs=logits.shape[1],
+        rows=rows,
+        blocks=lambda: (block.astype(np.float64) for _, block in logits.blocks(case.limits.block_bytes)),
+        row_name=lambda row: f"{logits.name}[{row}]",
+    )
+
+
+def _open(entry: Entry, content: Content, case: Case) -> ArrayFile:
+    return open_npy(extract(content.files, entry, case), entry.name.removesuffix(".npy"), case)
 
 
 def _pairs(content: Content, case: Case, x_names: Sequence[str]) -> list[Pair]:
@@ -115,7 +162,7 @@ def _expected(keys: list[str], x_names: Sequence[str]) -> str:
 
 def _key(name: str, names: Sequence[str]) -> tuple[str, int]:
     """(what an array is, its split) by its key, in lower case: `X_train.npy` is ("x", TRAIN)."""
-    key = name.rpartition("/")[2].removesuffix(".npy").lower()
+    key = _plain_key(name)
     if key in names:
         return key, splits.UNKNOWN
     words = key.split("_")
@@ -126,11 +173,12 @@ def _key(name: str, names: Sequence[str]) -> tuple[str, int]:
     return key, splits.UNKNOWN
 
 
+def _plain_key(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".npy").lower()
+
+
 def _opened(split: int, x_entry: Entry, y_entry: Entry, content: Content, case: Case) -> Pair:
-    x, y = (
-        open_npy(extract(content.files, entry, case), entry.name.removesuffix(".npy"), case)
-        for entry in (x_entry, y_entry)
-    )
+    x, y = (_open(entry, content, case) for entry in (x_entry, y_entry))
     if len(x) != len(y):
         raise Rejected(f"{x.name} has {len(x)} rows, {y.name} {len(y)}.", code="pairs")
     return Pair(split, x, y)
