@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from api import examples
+from api import filling
 from api.schemas import Problem
 from core import db
 from core.errors import NotFound, Unavailable
@@ -131,7 +131,7 @@ def openapi(request: Request) -> JSONResponse:
     document = copy.deepcopy(request.app.openapi())
     try:
         with db.session() as session:
-            _fill(document, examples.filled(session), _newest(session))
+            _fill(document, filling.filled(session), _newest(session))
     except (SQLAlchemyError, Unavailable):
         # The page is needed most when something is down; it then shows placeholders.
         pass
