@@ -137,7 +137,7 @@ def _over(workdir: Path, outcome: Outcome) -> str | None:
 def bench() -> Iterator[Bench]:
     """A bench with a spare converter, as a worker has one, which makes checks start in milliseconds."""
     environment = confine.environment(Path(os.devnull), LIMITS.threads)
-    spares = warm.Spares({confine.MODULE: warm.Spare("worker.intake.preload", environment)})
+    spares = warm.Spares({confine.MODULE: warm.Spare("worker.intake.preload", environment)}, "the corpus")
     spares.start()
     try:
         with tempfile.TemporaryDirectory(prefix="distillery-corpus-") as name, socket.socket() as listener:

@@ -1,4 +1,4 @@
-"""No version below the one that mended a known hole: what pyproject.toml asks for, what is pinned, what is installed."""
+"""No version below the one that mended a known hole: what is asked for, what is pinned, what is installed."""
 
 import re
 import tomllib

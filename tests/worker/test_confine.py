@@ -1,5 +1,6 @@
 """Whole checks in the confined child: limits become verdicts, and the parent is not fooled."""
 
+import os
 import time
 from pathlib import Path
 
@@ -85,3 +86,12 @@ def _cwd(process: Path) -> str | None:
         return str((process / "cwd").readlink())
     except OSError:
         return None
+
+
+def test_what_this_machine_cannot_take_away_is_found_out() -> None:
+    gaps = confine.gaps()
+    assert {line.split(":")[0] for line in gaps} <= {"network", "user", "files", "system_calls"}
+    assert all(line.split(": ", 1)[1] for line in gaps)
+    for line in gaps:
+        if line.startswith("user"):
+            assert os.geteuid() == 0, "only root has another user to become"

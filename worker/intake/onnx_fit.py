@@ -26,6 +26,8 @@ _ROWS = 3
 #: As models.spec.base.ModulePath, which is how a job names a tap.
 _TAP_NAME = re.compile(r"[\w./:\-]{1,300}")
 _MAX_TAPS = 2000
+#: Files of ONNX Runtime's makers in what it says.
+_PLACE_IN_CODE = re.compile(r"/\S+\.(?:cc|h):\d+ ")
 #: Since IR version 4 a stored tensor need not be listed among the inputs, where anyone may replace it.
 _MIN_IR = 4
 
@@ -94,7 +96,7 @@ def _check_weights(model: onnx.ModelProto, report: Report) -> None:
 def _cannot_run(error: Exception) -> Rejected:
     if "bad_alloc" in str(error) or "allocate" in str(error):
         raise MemoryError from error
-    reason = " ".join(str(error).split())[:300]
+    reason = _PLACE_IN_CODE.sub("", " ".join(str(error).split()))[:300]
     return Rejected(
         f"ONNX Runtime cannot run the graph: {reason}. Export it again, for a current opset, and try it with "
         "onnxruntime first.",

@@ -40,7 +40,10 @@ def load(path: Path) -> onnx.ModelProto:
     """The graph, checked. Raises Rejected."""
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise Rejected(f"The ONNX file has {size:,} bytes, more than the 2 GiB that a graph can have.", code="too_big")
+        raise Rejected(
+            f"The ONNX file has {size:,} bytes, more than the 2 GiB that a graph can have. Hand in a smaller teacher.",
+            code="too_big",
+        )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
@@ -111,14 +114,18 @@ def _check_safety(model: onnx.ModelProto) -> None:
     num_nodes = 0
     for graph in _graphs(model.graph):
         num_nodes += len(graph.node)
+        if num_nodes > MAX_NODES:
+            raise Rejected(
+                f"The graph has more than the {MAX_NODES:,} nodes allowed. Simplify it, or hand in the weights with an "
+                "architecture of the menu.",
+                code="too_big",
+            )
         foreign |= {node.domain for node in graph.node} - _DOMAINS
         _check_inside(graph)
     if foreign:
         raise Rejected(
             f"The graph uses operators of the domain {min(foreign)[:100]!r}. {_EXPORT_AGAIN}", code="onnx_domain"
         )
-    if num_nodes > MAX_NODES:
-        raise Rejected(f"The graph has {num_nodes:,} nodes, more than the {MAX_NODES:,} allowed.", code="too_big")
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -71,7 +71,11 @@ def read_table(content: Content, case: Case) -> Table:
                 code="columns",
             )
     if not columns:
-        raise Rejected("The table has no columns of a flat type.", code="columns")
+        raise Rejected(
+            "The table has no columns of a flat type: numbers, text, dates. Take nested and binary ones apart before "
+            "you write it.",
+            code="columns",
+        )
     check_table_size(len(columns), sum(part.num_rows for part in parts), case)
     case.facts["source"] = [{"name": part.name, "rows": part.num_rows} for part in parts]
     starts = np.cumsum([0, *(part.num_rows for part in parts)]).tolist()

@@ -84,7 +84,10 @@ def open_npy(path: Path, name: str, case: Case) -> ArrayFile:
             code="pickle",
         )
     if dtype.kind not in "biufUS" or dtype.itemsize > 4096 or (dtype.kind == "f" and dtype.itemsize > 8):
-        raise Rejected(f"{name} has dtype {dtype}; integers, floats, booleans or strings are read.", code="array")
+        raise Rejected(
+            f"{name} has dtype {dtype}; integers, floats, booleans or strings are read. Convert it with astype.",
+            code="array",
+        )
     array = _checked(ArrayFile(path, name, start, tuple(shape), dtype))
     return _turned(array, case) if is_fortran and len(shape) > 1 else array
 

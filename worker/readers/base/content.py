@@ -65,7 +65,9 @@ def open_upload(path: Path, filename: str, case: Case) -> Content:
         path, kind = plain, _kind_at(plain)
     files, packing = _files(path, kind, name, case)
     if not files.entries:
-        raise Rejected("The archive holds no files, hidden ones left aside.", code="empty")
+        raise Rejected(
+            "The archive holds no files, hidden ones left aside. Pack the folder with its files.", code="empty"
+        )
     return Content(files, _kinds(files), (packing + layer).lstrip(".") or "none")
 
 

@@ -140,7 +140,11 @@ def clean_name(raw: str, limits: Limits) -> str:
     name = unicodedata.normalize("NFC", text).replace("\\", "/")
     shown = repr(name[:100])
     if len(name) > limits.max_name_chars:
-        raise Rejected(f"The archive holds a name of {len(name)} characters: {shown} ...", code="archive_names")
+        raise Rejected(
+            f"The archive holds a name of {len(name)} characters: {shown} ... The limit is {limits.max_name_chars}: "
+            "shorten it.",
+            code="archive_names",
+        )
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         raise Rejected(
             f"The archive holds {shown}, an absolute path. Pack the folder with relative paths.", code="archive_names"
@@ -152,7 +156,10 @@ def clean_name(raw: str, limits: Limits) -> str:
             code="archive_names",
         )
     if len(parts) > limits.max_depth:
-        raise Rejected(f"The archive holds folders {len(parts)} deep: {shown} ...", code="archive_names")
+        raise Rejected(
+            f"The archive holds folders {len(parts)} deep: {shown} ... The limit is {limits.max_depth}: pack it flat.",
+            code="archive_names",
+        )
     return "/".join(parts)
 
 

@@ -65,4 +65,6 @@ def check_table_size(num_columns: int, num_rows: int, case: Case) -> None:
         (num_rows, case.limits.max_rows, "rows"),
     ):
         if num > limit:
-            raise Rejected(f"The table has {num} {what}; the limit is {limit}.", code="too_large")
+            raise Rejected(
+                f"The table has {num} {what}; the limit is {limit}. Hand in a part of them.", code="too_large"
+            )

@@ -38,7 +38,8 @@ class TarFiles:
                     num += 1
                     if num > case.limits.max_members:
                         raise Rejected(
-                            f"The archive holds more than {case.limits.max_members} members, the limit.",
+                            f"The archive holds more than {case.limits.max_members} members, the limit. Hand in a "
+                            "part of the set.",
                             code="too_large",
                         )
                     entries += self._entry(info, case)

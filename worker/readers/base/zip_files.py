@@ -102,7 +102,10 @@ def _check_directory_size(path: Path, size: int, limits: Limits) -> None:
     if directory_bytes > size or num * _DIRECTORY_BYTES > size:
         raise _damaged("its directory is said to be larger than the file")
     if num > limits.max_members:
-        raise Rejected(f"The archive holds {num} members; the limit is {limits.max_members}.", code="too_large")
+        raise Rejected(
+            f"The archive holds {num} members; the limit is {limits.max_members}. Hand in a part of the set.",
+            code="too_large",
+        )
     if directory_bytes > limits.max_members * (_DIRECTORY_BYTES + 256):
         raise Rejected(f"The archive's directory has {directory_bytes} bytes. Shorten the names.", code="too_large")
 
