@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from api import fit
@@ -11,7 +12,7 @@ from models.canonical import DatasetMeta
 from models.spec.job import JobSpec
 from models.status import CheckStatus
 from models.tables import Dataset, Teacher
-from tests.api.made import CLASSES, IMAGES, MLP, OUTPUTS, RESNET, TABLE
+from tests.api.made import CLASSES, IMAGES, MLP, OUTPUTS, RESNET, TABLE, Made, problem
 
 KD, HINT, SIMILARITY = {"type": "kd"}, {"type": "hint"}, {"type": "similarity"}
 STUDENT = {"type": "resnet", "depth": 8}
@@ -296,3 +297,62 @@ def test_batch_sizes_of_assistants_are_cut_as_well() -> None:
     cut = fit.adapted(JobSpec.model_validate(body), DatasetMeta.model_validate(IMAGES))
     assert cut.train.batch_size == 100
     assert [each.train and each.train.batch_size for each in cut.assistants] == [100, 7]
+
+
+@pytest.mark.parametrize(
+    ("short", "pointer"),
+    [
+        ("tch_none", "/teacher"),
+        ({"type": "stored", "id": "tch_none"}, "/teacher/id"),
+        (ensemble(GIVEN, "tch_none"), "/teacher/teachers/1"),
+        (ensemble(GIVEN, {"type": "stored", "id": "tch_none"}), "/teacher/teachers/1/id"),
+        ({"type": "born_again", "teacher": "tch_none"}, "/teacher/teacher"),
+        ({"type": "born_again", "teacher": {"type": "stored", "id": "tch_none"}}, "/teacher/teacher/id"),
+        ({"type": "outputs", "dataset": "dst_none"}, "/teacher/dataset"),
+    ],
+)
+def test_an_unknown_teacher_is_pointed_at_as_it_was_written(
+    api: httpx.Client, made: Made, short: Any, pointer: str
+) -> None:
+    body = made.body(teacher=short)
+    if isinstance(short, dict) and short["type"] == "ensemble":
+        given = {"type": "outputs", "dataset": made.dataset(OUTPUTS)}
+        body["teacher"] = ensemble(given, short["teachers"][1])
+    code = "unknown_dataset" if pointer.endswith("dataset") else "unknown_teacher"
+    problem(api.post("/jobs", json=body), 422, code, pointer)
+    told = api.post("/jobs/validate", json=body).json()
+    assert [(fault["code"], fault["pointer"]) for fault in told["problems"]] == [(code, pointer)]
+
+
+def test_all_that_does_not_fit_is_told_at_its_place(api: httpx.Client, made: Made) -> None:
+    taken, waiting = made.teacher(NAMED), made.checking("teachers")
+    way = ensemble({"type": "stored", "id": taken, "classes": {"cat": "cat", "dgo": "elk"}}, waiting)
+    assistants = [{"student": STUDENT, "loss": [KD, {**KD, "teacher": taken}, {"type": "dkd"}]}]
+    body = made.body(teacher=way, student=PERCEPTRON, assistants=assistants, dataset=made.dataset(PARTLY))
+    told = api.post("/jobs/validate", json=body).json()
+    assert {(fault["code"], fault["pointer"]) for fault in told["problems"]} == {
+        ("not_ready", "/teacher/teachers/1"),
+        ("class_map", "/teacher/teachers/0/classes/dgo"),
+        ("needs_labels", "/assistants/0/loss/2/type"),
+    }
+    assert api.post("/jobs", json=body).status_code == 422
+
+
+def test_outputs_and_data_that_are_mixed_up(api: httpx.Client, made: Made) -> None:
+    data, given = made.dataset(IMAGES), made.dataset(OUTPUTS)
+    swapped = made.body(teacher={"type": "outputs", "dataset": data}, dataset=given)
+    told = api.post("/jobs/validate", json=swapped).json()
+    assert [(fault["code"], fault["pointer"]) for fault in told["problems"]] == [
+        ("dataset_as_outputs", "/teacher/dataset"),
+        ("outputs_as_dataset", "/dataset"),
+    ]
+    right = made.body(teacher={"type": "outputs", "dataset": given}, dataset=data)
+    assert api.post("/jobs", json=right).status_code == 201
+    problem(api.post("/jobs", json={**right, "dataset": given}), 422, "outputs_as_dataset", "/dataset")
+
+
+def test_a_job_that_needs_no_teacher_is_made(api: httpx.Client, made: Made) -> None:
+    job = api.post("/jobs", json=made.body(teacher={"type": "branches"}))
+    assert job.status_code == 201, job.text
+    assert (job.json()["spec"]["teacher"], job.json()["spec"]["hard"]) == ({"type": "branches"}, 1.0)
+    assert api.get("/teachers").json()["items"] == []
