@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import Infra
 from models.work import IntakeOrder
 from scripts.corpus.case import Canary, Case
 from worker import confine, warm
@@ -160,4 +159,4 @@ def _wait() -> None:
         (Path(name) / "order.json").write_text(json.dumps(order))
         while confine.run_confined(Path(name), limits=LIMITS).seconds > 1.0:
             if time.monotonic() > deadline:
-                raise Infra("The spare converter does not start.", code="no_spare")
+                raise RuntimeError("the spare converter does not start")
