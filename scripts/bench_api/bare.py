@@ -8,7 +8,7 @@ from core import db
 from core.settings import settings
 
 app = FastAPI(openapi_url=None)
-_engine = create_engine(db.database_url(), pool_size=5, max_overflow=15)
+_engine = create_engine(db.database_url(), pool_size=20, max_overflow=0)
 _SELECT = text("SELECT status FROM jobs WHERE id = :job_id")
 
 
