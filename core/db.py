@@ -45,8 +45,9 @@ def engine() -> Engine:
     """The pool of this process. After a fork the child has an empty one: two must not speak on one connection."""
     return create_engine(
         database_url(),
-        pool_size=5,
-        max_overflow=15,
+        # Kept open once made: a connection beyond the pool's size would be made and closed for each request.
+        pool_size=20,
+        max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=600,
