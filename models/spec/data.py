@@ -10,6 +10,7 @@ from models.spec.base import Entry, Name
 TaskName = Literal["image_classification", "tabular_classification", "tabular_regression"]
 #: What an upload can be handed in as: samples to train on, or what a teacher said of the rows of another data set.
 UploadTask = Literal[TaskName, "teacher_outputs"]
+Labelling = Literal["required", "partial", "none"]
 Format = Literal["auto", "image_folder", "npz", "idx", "csv", "parquet"]
 
 #: What each task is, for the catalog.
@@ -87,6 +88,12 @@ class DatasetSpec(Entry):
         'job names it in `teacher`, as {"type": "outputs", "dataset": ...}.'
     )
     format: Format = Field(default="auto", description="`auto` decides by the content of the file.")
+    labels: Labelling = Field(
+        default="required",
+        description="Whether rows have labels: all (`required`; a row without is a bad row), some (`partial`: pictures "
+        "in a folder `unlabelled` or in no class folder, label -1 or NaN in arrays, empty cells in tables), or `none`, "
+        "and then a classification needs `classes`.",
+    )
     split: Split = Split()
     image: ImageOptions = ImageOptions()
     table: TableOptions = TableOptions()
@@ -100,3 +107,15 @@ class DatasetSpec(Entry):
     max_bad_share: float = Field(
         default=0.01, ge=0, le=0.5, description="Rows that cannot be read are left out up to this share of all."
     )
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.labels != "none" or self.task == "teacher_outputs":
+            return self
+        if self.task != "tabular_regression" and self.classes is None:
+            raise ValueError("with labels `none` nothing tells the classes: name them in `classes`, in their order")
+        if self.table.target is not None:
+            raise ValueError(
+                "with labels `none` there is no target: leave `table.target` out, or set labels to `partial`"
+            )
+        return self

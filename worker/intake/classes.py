@@ -20,6 +20,17 @@ def settle(labels: Labels, case: Case) -> tuple[list[str], NDArray[np.int64]]:
 
     Raises: Rejected where there are fewer than two classes, or the user's list does not fit.
     """
+    if case.spec.labels == "none":
+        assert case.spec.classes is not None, "a spec without labels names the classes"
+        _refuse_repeats(case.spec.classes)
+        case.passed("classes", f"{len(case.spec.classes)} classes, as you name them: {_listed(case.spec.classes)}.")
+        return list(case.spec.classes), np.full(len(labels.codes), MISSING, np.int64)
+    if case.spec.labels == "partial" and not labels.names:
+        raise Rejected.at(
+            "/labels",
+            "No row has a label. If that is meant, set labels to none, and name the classes of a classification.",
+            code="labels",
+        )
     if labels.are_numbers:
         labels = labels.renamed([plain_number(name) for name in labels.names])
     if len(labels.names) > case.limits.max_classes:
@@ -34,7 +45,7 @@ def settle(labels: Labels, case: Case) -> tuple[list[str], NDArray[np.int64]]:
             )
     if case.spec.classes is not None:
         labels = _by_position(labels, case.spec.classes, case)
-    names = in_order(labels.names) if case.spec.classes is None else _as_given(labels, case.spec.classes)
+    names = in_order(labels.names) if case.spec.classes is None else _as_given(labels, case.spec.classes, case)
     if len(names) < 2:
         raise Rejected(
             f"The data set has {len(names)} class ({_listed(names)}); a classification needs at least two.",
@@ -47,20 +58,26 @@ def settle(labels: Labels, case: Case) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def check_presence(names: Sequence[str], y: NDArray[np.int64], split: NDArray[np.uint8], case: Case) -> None:
-    """Raises: Rejected where a class has no training row; warns where another split lacks one. y, split (N,)."""
+    """Raises: Rejected where a class has no training row; warns where another split lacks one. y, split (N,).
+
+    Where rows may be without a label, any of them may be of the class: then it is a warning as well.
+    """
     histogram: dict[str, dict[str, int]] = {}
     for place, split_name in enumerate(SPLITS):
-        counts = np.bincount(y[split == place], minlength=len(names))
+        counts = np.bincount(y[(split == place) & (y != MISSING)], minlength=len(names))
         histogram[split_name] = {name: int(num) for name, num in zip(names, counts, strict=True)}
         absent = [name for name, num in zip(names, counts, strict=True) if num == 0]
-        if absent and place == TRAIN:
+        if not counts.any() and case.spec.labels != "required":
+            continue
+        if absent and place == TRAIN and case.spec.labels == "required":
             raise Rejected(
                 f"No training row has class {_listed(absent)}. A class that is only in val or test cannot be learnt: "
                 "add training rows for it, or take it out.",
                 code="class_without_train",
             )
         if absent:
-            case.warned("class_absent", f"The {split_name} split has no row of class {_listed(absent)}.")
+            kind = "row" if case.spec.labels == "required" else "labelled row"
+            case.warned("class_absent", f"The {split_name} split has no {kind} of class {_listed(absent)}.")
     case.facts["classes"] = list(names)
     case.facts["histogram"] = histogram
 
@@ -74,10 +91,16 @@ def _by_position(labels: Labels, given: Sequence[str], case: Case) -> Labels:
     return labels.renamed([given[int(name)] for name in labels.names])
 
 
-def _as_given(labels: Labels, given: Sequence[str]) -> list[str]:
+def _refuse_repeats(given: Sequence[str]) -> None:
     if twice := sorted(name for name, num in Counter(given).items() if num > 1):
         raise Rejected.at("/classes", f"classes names {_listed(twice)} more than once.", code="classes")
+
+
+def _as_given(labels: Labels, given: Sequence[str], case: Case) -> list[str]:
+    _refuse_repeats(given)
     unknown, missing = sorted(set(labels.names) - set(given)), sorted(set(given) - set(labels.names))
+    if case.spec.labels == "partial":
+        missing = []  # rows without a label may be of these
     if unknown or missing:
         faults = [f"the data also has {_listed(unknown)}"] * bool(unknown) + [
             f"the data has no {_listed(missing)}"

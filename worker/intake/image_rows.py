@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from models.canonical import DatasetMeta
 from worker.intake import classes, split
 from worker.intake.canonical_file import RawTensor, write_canonical
-from worker.intake.counts import count_splits
+from worker.intake.counts import count_labelled, count_splits, name_first_rows
 from worker.readers.base.case import Case
 from worker.readers.base.images import Images, Pixels
-from worker.readers.base.labels import MISSING
+from worker.readers.base.labels import KEPT_BY, MISSING
 from worker.readers.base.splits import TRAIN
 
 
@@ -36,11 +36,14 @@ class _Sums:
 def convert(images: Images, case: Case, target: Path) -> DatasetMeta:
     """Writes `target`. Raises: Rejected where classes, splits or too many bad rows forbid it."""
     names, codes = classes.settle(images.labels, case)
-    for row in np.flatnonzero(codes == MISSING):
-        case.bad_rows.add(images.row_name(int(row)), "no label")
+    wanted = np.ones(len(codes), np.bool_)
+    if case.spec.labels == "required":
+        wanted = codes != MISSING
+    for row in np.flatnonzero(~wanted):
+        case.bad_rows.add(images.row_name(int(row)), f"no label ({KEPT_BY})")
     raw, sums = case.new_scratch(".x"), _Sums()
     with raw.open("wb") as out:
-        for rows, pixels in images.blocks(codes != MISSING):
+        for rows, pixels in images.blocks(wanted):
             out.write(np.ascontiguousarray(pixels).data)
             sums.add(rows, pixels)
     rows = np.concatenate(sums.rows) if sums.rows else np.zeros(0, np.int64)
@@ -50,13 +53,15 @@ def convert(images: Images, case: Case, target: Path) -> DatasetMeta:
             "colour", "All images are grey though stored with three channels. Set image.channels to 1 to save room."
         )
     y = codes[rows]
-    splits = split.settle(images.split[rows], y, names, case)
+    splits = split.settle(images.split[rows], *split.class_strata(y, names), case)
     classes.check_presence(names, y, splits, case)
     mean, std = _moments(sums, splits == TRAIN, images.shape, case)
     write_canonical(target, RawTensor(raw, "uint8", (len(rows), *images.shape)), y, splits)
+    name_first_rows(rows, case, images.row_name)
     return DatasetMeta(
         task="image_classification",
         counts=count_splits(splits, case),
+        labelled=count_labelled(splits, y != MISSING, case),
         input_shape=images.shape,
         num_outputs=len(names),
         classes=names,

@@ -20,6 +20,7 @@ from worker.readers.base.splits import TEST, TRAIN, UNKNOWN, VAL
 
 _GOLDEN, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _MAX_BINS, _ROWS_A_BIN = 10, 10
+_UNLABELLED = "rows without a label"
 
 
 def settle(
@@ -41,6 +42,20 @@ def settle(
     counts = ", ".join(f"{int((split == place).sum())} {name}" for place, name in enumerate(SPLITS))
     case.passed("split", f"{counts} rows. {_rule(given, shares, spec)}")
     return split
+
+
+def class_strata(y: NDArray[np.int64], names: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Strata of a classification: its classes, and the rows without a label. y (N,), below 0 for those."""
+    return np.where(y < 0, len(names), y), [*names, _UNLABELLED]
+
+
+def value_strata(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[str]]:
+    """Strata of a regression: those of `rank_strata`, and the rows whose value (N,) is NaN."""
+    known = np.isfinite(values)
+    ranked, names = rank_strata(values[known])
+    strata = np.full(len(values), len(names), np.int64)
+    strata[known] = ranked
+    return strata, [*names, _UNLABELLED]
 
 
 def rank_strata(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[str]]:

@@ -13,10 +13,10 @@ from worker.intake import classes, split
 from worker.intake import target as targets
 from worker.intake.canonical_file import RawTensor, write_canonical
 from worker.intake.columns import Moments, Profile, settle_columns
-from worker.intake.counts import count_splits
+from worker.intake.counts import count_labelled, count_splits, name_first_rows
 from worker.intake.encoding import encode
 from worker.readers.base.case import Case
-from worker.readers.base.labels import MISSING
+from worker.readers.base.labels import KEPT_BY, MISSING, Labels, none
 from worker.readers.base.splits import TRAIN
 from worker.readers.base.table import RecordBatch, Table
 
@@ -29,6 +29,7 @@ class _Rows:
 
     keep: NDArray[np.bool_]
     y: NDArray[np.generic]
+    has_label: NDArray[np.bool_]
     split: NDArray[np.uint8]
     classes: list[str]
     target: Target | None
@@ -37,7 +38,8 @@ class _Rows:
 def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
     """Writes `target`. Raises: Rejected where target, classes, columns or too many bad rows forbid it."""
     name, features = _roles(table, case)
-    case.passed("target", f"The target is column {name!r}; {len(features)} columns are looked at for features.")
+    told = f"The target is column {name!r}" if name is not None else "There is no target"
+    case.passed("target", f"{told}; {len(features)} columns are looked at for features.")
     settle_rows = _regression if case.spec.task == "tabular_regression" else _classification
     rows = settle_rows(table, name, case)
     columns = settle_columns(_profile(table, features, rows, case), case)
@@ -52,6 +54,7 @@ def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
         for batch, _ in _kept(table, names, rows, case.limits.block_bytes // (4 * shape[1])):
             out.write(encode(batch, columns, case).data)
     write_canonical(target, RawTensor(raw, "float32", shape), rows.y, rows.split)
+    name_first_rows(np.flatnonzero(rows.keep), case, table.row_name)
     return _meta(rows, columns, case)
 
 
@@ -59,6 +62,7 @@ def _meta(rows: _Rows, columns: list[Column], case: Case) -> DatasetMeta:
     return DatasetMeta(
         task="tabular_classification" if rows.target is None else "tabular_regression",
         counts=count_splits(rows.split, case),
+        labelled=count_labelled(rows.split, rows.has_label, case),
         input_shape=(sum(column.num_features for column in columns),),
         num_outputs=len(rows.classes) or 1,
         classes=rows.classes,
@@ -67,8 +71,11 @@ def _meta(rows: _Rows, columns: list[Column], case: Case) -> DatasetMeta:
     )
 
 
-def _roles(table: Table, case: Case) -> tuple[str, list[str]]:
-    """(target, feature columns). Raises: Rejected where the spec names a column that is not there."""
+def _roles(table: Table, case: Case) -> tuple[str | None, list[str]]:
+    """(target, feature columns); no target where no row has a label.
+
+    Raises: Rejected where the spec names a column that is not there.
+    """
     options, by = case.spec.table, case.spec.split.column
     wanted = [
         ("/table/target", options.target),
@@ -92,75 +99,113 @@ def _roles(table: Table, case: Case) -> tuple[str, list[str]]:
         raise Rejected.at(
             "/table/target", f"Column {options.target!r} cannot be the target and left out.", code="target"
         )
-    last = table.default_target if table.default_target not in aside else None
     rest = [name for name in table.columns if name not in aside]
+    if case.spec.labels == "none" and rest:
+        return None, rest
+    last = table.default_target if table.default_target not in aside else None
     if len(rest) < 2:
         raise Rejected("The table needs a target and at least one more column.", code="columns")
     target = options.target or last or rest[-1]
     return target, [name for name in rest if name != target]
 
 
-def _classification(table: Table, name: str, case: Case) -> _Rows:
-    labels = targets.read_labels(table, name, case)
+def _classification(table: Table, name: str | None, case: Case) -> _Rows:
     official, placed = targets.official_split(table, case.spec.split.column, case)
-    labels = targets.without_dots(labels, official, name, case)
-    keep = placed & (labels.codes != MISSING)
-    targets.note_bad(table, placed & ~keep, f"target {name!r} is missing", case)
+    labels, keep = none(len(official)), placed
+    if name is not None:
+        labels = targets.without_dots(targets.read_labels(table, name, case), official, name, case)
+        keep = _kept_labels(table, name, labels, placed, case)
     case.judge_bad_rows(int(keep.sum()))
-    targets.check_are_classes(labels, int(keep.sum()), name)
+    if name is not None:
+        targets.check_are_classes(labels, int((keep & (labels.codes != MISSING)).sum()), name)
     names, codes = classes.settle(labels, case)
     y = codes[keep]
-    settled = split.settle(official[keep], y, names, case)
+    settled = split.settle(official[keep], *split.class_strata(y, names), case)
     classes.check_presence(names, y, settled, case)
-    return _Rows(keep, y, settled, names, None)
+    return _Rows(keep, y, y != MISSING, settled, names, None)
 
 
-def _regression(table: Table, name: str, case: Case) -> _Rows:
+def _kept_labels(table: Table, name: str, labels: Labels, placed: NDArray[np.bool_], case: Case) -> NDArray[np.bool_]:
+    """Which rows (N,) count: all that have a place, but for those without a label where each has to have one."""
+    if case.spec.labels != "required":
+        return placed
+    keep: NDArray[np.bool_] = placed & (labels.codes != MISSING)
+    targets.note_bad(table, placed & ~keep, f"target {name!r} is missing ({KEPT_BY})", case)
+    return keep
+
+
+def _regression(table: Table, name: str | None, case: Case) -> _Rows:
     if case.spec.classes is not None:
         raise Rejected.at("/classes", "A regression has no classes; leave `classes` out.", code="classes")
-    found = targets.read_values(table, name, case)
     official, placed = targets.official_split(table, case.spec.split.column, case)
-    keep = placed & np.isfinite(found.values)
-    for mask, reason in ((~found.is_known, "missing"), (found.is_known, "no finite number")):
-        targets.note_bad(table, placed & ~keep & mask, f"target {name!r} is {reason}", case)
-    if found.texts and keep.sum() < 0.5 * len(keep):
+    values, keep = np.full(len(official), np.nan), placed
+    if name is not None:
+        values, keep = _kept_values(table, name, placed, case)
+    case.judge_bad_rows(int(keep.sum()))
+    values = values[keep]
+    has_label = np.isfinite(values)
+    if name is not None and not has_label.any():
+        raise Rejected.at("/labels", "No row has a label. If that is meant, set labels to none.", code="labels")
+    settled = split.settle(official[keep], *split.value_strata(values), case)
+    figures = Moments()
+    figures.add(values[(settled == TRAIN) & has_label])
+    if figures.num == 0:
+        case.warned(
+            "target_scale",
+            "No training row has a label that tells the target's mean and deviation: 0 and 1 are taken, so that a "
+            "teacher's values are learnt as they are.",
+        )
+        mean, std = 0.0, 1.0
+    else:
+        mean, std = figures.mean, figures.std
+        _refuse_constant(name, figures)
+    target = Target(name=name or "target", mean=mean, std=std)
+    if has_label.any():
+        _describe_target(target, figures, values, settled, case)
+    y = ((values - mean) / std).astype(np.float32)
+    return _Rows(keep, y, has_label, settled, [], target)
+
+
+def _kept_values(
+    table: Table, name: str, placed: NDArray[np.bool_], case: Case
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(values, which rows count), (N,) each: rows with a number, and those without a cell where the spec allows it."""
+    found = targets.read_values(table, name, case)
+    has_value, is_known = np.isfinite(found.values), found.is_known
+    keep = placed & (has_value if case.spec.labels == "required" else has_value | ~is_known)
+    targets.note_bad(table, placed & ~keep & ~is_known, f"target {name!r} is missing ({KEPT_BY})", case)
+    targets.note_bad(table, placed & ~keep & is_known, f"target {name!r} is no finite number", case)
+    num_wanted = len(keep) if case.spec.labels == "required" else int(is_known.sum())
+    if found.texts and (placed & has_value).sum() < 0.5 * num_wanted:
         raise Rejected.at(
             "/table/target",
             f"The target {name!r} holds text such as {found.texts[0][:60]!r}; tabular_regression predicts numbers. Set "
             "table.target to another column, or take the task tabular_classification.",
             code="target",
         )
-    case.judge_bad_rows(int(keep.sum()))
-    values = found.values[keep]
-    settled = split.settle(official[keep], *split.rank_strata(values), case)
-    figures = Moments()
-    figures.add(values[settled == TRAIN])
+    return found.values, keep
+
+
+def _refuse_constant(name: str | None, figures: Moments) -> None:
     if figures.low == figures.high or not np.isfinite(figures.std):
         raise Rejected.at(
             "/table/target",
             f"The target {name!r} runs from {figures.low:g} to {figures.high:g} in training: nothing to predict.",
             code="target",
         )
-    _describe_target(name, values, settled, figures, case)
-    y = ((values - figures.mean) / figures.std).astype(np.float32)
-    return _Rows(keep, y, settled, [], Target(name=name, mean=figures.mean, std=figures.std))
 
 
 def _describe_target(
-    name: str, values: NDArray[np.float64], settled: NDArray[np.uint8], figures: Moments, case: Case
+    target: Target, figures: Moments, values: NDArray[np.float64], settled: NDArray[np.uint8], case: Case
 ) -> None:
-    edges = np.histogram_bin_edges(values, _BINS)
+    known = np.isfinite(values)
+    edges = np.histogram_bin_edges(values[known], _BINS)
     counts = {
-        split_name: np.histogram(values[settled == place], edges)[0].tolist() for place, split_name in enumerate(SPLITS)
+        split_name: np.histogram(values[(settled == place) & known], edges)[0].tolist()
+        for place, split_name in enumerate(SPLITS)
     }
     case.facts["histogram"] = {"edges": edges.tolist(), **counts}
-    case.facts["target"] = {
-        "name": name,
-        "mean": figures.mean,
-        "std": figures.std,
-        "min": figures.low,
-        "max": figures.high,
-    }
+    case.facts["target"] = {**target.model_dump(), "min": figures.low, "max": figures.high}
 
 
 def _profile(table: Table, features: Sequence[str], rows: _Rows, case: Case) -> list[Profile]:

@@ -43,7 +43,7 @@ def read_values(table: Table, name: str, case: Case) -> Values:
         array = batch.column(0)
         if not is_text(array):
             values.append(as_numbers(array))
-            known.append(np.asarray(array.is_valid()))
+            known.append(~np.asarray(pc.is_null(array, nan_is_null=True)))
             continue
         text = as_text(array, case.spec.table.missing, name, case.limits.max_cell_bytes)
         is_number = np.zeros(len(text), np.bool_)

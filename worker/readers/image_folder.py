@@ -24,6 +24,8 @@ from worker.readers.base.pictures import BadPicture, looks, pixels
 KIND: Kind = "image"
 
 _Parts = tuple[str, ...]
+#: A folder in which pictures have no label, where the spec says that some have none.
+_UNLABELLED = frozenset({"unlabelled", "unlabeled"})
 
 
 def read_images(content: Content, case: Case) -> Images:
@@ -42,14 +44,16 @@ class _Layout:
         files = [entry.parts for entry in content.files.entries]
         pictures = [parts for parts in files if _suffix(parts) in IMAGE_SUFFIXES] or files
         folders = [(*name.split("/"), "") for name in content.files.folders]
-        self._wrapping = _num_wrapping(pictures, folders)
+        self._labels = case.spec.labels
+        # What stands below the wrapping: a class folder and a picture in it, or the picture alone.
+        self._wrapping = _num_wrapping(pictures, folders, 2 if self._labels == "required" else 1)
         tops = [self._inner(parts) for parts in (*pictures, *folders)]
-        self._has_splits = _are_splits({parts[0] for parts in tops if len(parts) > 1})
+        self._has_splits = _are_splits({parts[0] for parts in tops if len(parts) > 1 and not self._is_aside(parts[0])})
         places = (self._place(self._inner(parts)) for parts in (*files, *folders))
         self._named = {place[1] for place in places if place is not None}
 
     def rows(self) -> list[tuple[int, str, Entry]]:
-        """(split, class, file) sorted, so that the order of the archive does not matter."""
+        """(split, class or "", file) sorted, so that the order of the archive does not matter."""
         rows = []
         for entry in self._files.entries:
             place = self._place(self._inner(entry.parts))
@@ -59,26 +63,44 @@ class _Layout:
                 rows.append((*place, entry))
             else:
                 self._case.ignored.add(entry.name, "not a picture, by name and by content")
-        rows.sort(key=lambda row: (row[0], row[1], row[2].name))
-        self._check_classes({name for _, name, _ in rows})
+        rows.sort(key=lambda row: (row[0], row[1] == "", row[1], row[2].name))
+        if self._labels != "none":
+            self._check_classes({name for _, name, _ in rows} - {""})
         return rows
 
     def _inner(self, parts: _Parts) -> _Parts:
         return parts[self._wrapping :]
 
     def _place(self, parts: _Parts) -> tuple[int, str] | None:
-        """(split, class) of a path inside the wrapping folder."""
-        if not self._has_splits:
-            return (splits.UNKNOWN, parts[0]) if len(parts) > 1 else None
-        split = splits.of_word(parts[0]) if parts else None
-        return (split, parts[1]) if split is not None and len(parts) > 2 else None
+        """(split, class or "" for none) of a path inside the wrapping folder."""
+        split: int | None = splits.UNKNOWN
+        if self._has_splits and parts and self._is_aside(parts[0]):
+            return splits.TRAIN, ""
+        if self._has_splits:
+            split, parts = splits.of_word(parts[0]) if len(parts) > 1 else None, parts[1:]
+        if split is None or not parts:
+            return None
+        if self._labels == "none" or (self._labels == "partial" and (len(parts) == 1 or self._is_aside(parts[0]))):
+            return split, ""
+        return (split, parts[0]) if len(parts) > 1 else None
+
+    def _is_aside(self, folder: str) -> bool:
+        return self._labels == "partial" and folder.casefold() in _UNLABELLED
 
     def _check_classes(self, filled: set[str]) -> None:
+        self._named.discard("")
         if not self._named:
             raise Rejected(
                 "The archive has no class folders. Put each class's pictures into a folder of its name: cat/1.png, or "
-                "train/cat/1.png.",
+                "train/cat/1.png. If the pictures have no labels, set labels to none.",
                 code="layout",
+            )
+        if self._labels == "required" and (found := sorted(name for name in filled if name.casefold() in _UNLABELLED)):
+            raise Rejected.at(
+                "/labels",
+                f"A folder is called {found[0]!r}. If its pictures have no label, set labels to partial; if that is "
+                "the name of a class, call it something else.",
+                code="labels",
             )
         if empty := sorted(self._named - filled):
             raise Rejected(
@@ -160,13 +182,13 @@ class FolderImages:
         return False
 
 
-def _num_wrapping(files: Sequence[_Parts], folders: Sequence[_Parts]) -> int:
-    """How many outermost folders merely wrap: everything is in them, and below them are still classes and pictures."""
+def _num_wrapping(files: Sequence[_Parts], folders: Sequence[_Parts], least: int) -> int:
+    """How many outermost folders merely wrap: everything is in them, and below each file still has `least` parts."""
     first, num = files[0], 0
     while (
-        len(first) > num + 2
+        len(first) > num + least
         and splits.of_word(first[num]) is None
-        and all(len(parts) > num + 2 and parts[num] == first[num] for parts in files)
+        and all(len(parts) > num + least and parts[num] == first[num] for parts in files)
         and all(len(parts) <= num + 1 or parts[num] == first[num] for parts in folders)
     ):
         num += 1

@@ -38,14 +38,15 @@ class Pair:
 
     split: int
     x: ArrayFile
-    y: ArrayFile
+    #: None where its rows have no labels.
+    y: ArrayFile | None
 
 
 def read_images(content: Content, case: Case) -> Images:
     """Raises: Rejected where no pair of images and labels is found."""
     pairs = _pairs(content, case, _IMAGES)
     parts = [Part(pair.x, pair.split) for pair in pairs]
-    return ArrayImages(parts, label_forms.of_array(_stacked_labels(pairs), pairs[0].y.name), case)
+    return ArrayImages(parts, _labels(pairs, case), case)
 
 
 def read_table(content: Content, case: Case) -> Table:
@@ -61,11 +62,11 @@ def read_table(content: Content, case: Case) -> Table:
                 code="shapes",
             )
     check_table_size(width, num_rows, case)
-    target = _key(pairs[0].y.name, _LABELS)[0]
+    target = next((_key(pair.y.name, _LABELS)[0] for pair in pairs if pair.y is not None), _LABELS[0])
     values = _target_values(pairs, case)
     features = tuple(f"x{place}" for place in range(width))
     return Table(
-        columns=(*features, target),
+        columns=features if case.spec.labels == "none" else (*features, target),
         split=np.concatenate([splits.constant(pair.split, len(pair.x)) for pair in pairs]),
         batches=lambda columns: _batches(pairs, values, columns, target, case.limits.block_bytes),
         row_name=lambda row: f"row {row}",
@@ -121,15 +122,17 @@ def _open(entry: Entry, content: Content, case: Case) -> ArrayFile:
 def _pairs(content: Content, case: Case, x_names: Sequence[str]) -> list[Pair]:
     found: dict[tuple[bool, int], tuple[int, Entry]] = {}
     entries = content.of_kind(KIND, case)
+    kinds = [(False, x_names), (True, _LABELS)][: 1 if case.spec.labels == "none" else 2]
     for entry in entries:
-        for is_label, names in ((False, x_names), (True, _LABELS)):
+        for is_label, names in kinds:
             name, split = _key(entry.parts[-1], names)
             if name in names:
                 best = found.get((is_label, split))
                 if best is None or names.index(name) < best[0]:
                     found[is_label, split] = (names.index(name), entry)
-    chosen = _complete(found, [entry.name.removesuffix(".npy") for entry in entries], x_names)
-    used = {entry.name for pair in chosen.values() for entry in pair}
+    keys = [entry.name.removesuffix(".npy") for entry in entries]
+    chosen = _complete(found, keys, x_names, need_labels=case.spec.labels == "required")
+    used = {entry.name for pair in chosen.values() for entry in pair if entry is not None}
     for entry in entries:
         if entry.name not in used:
             case.ignored.add(entry.name.removesuffix(".npy"), "this key is not read")
@@ -137,20 +140,23 @@ def _pairs(content: Content, case: Case, x_names: Sequence[str]) -> list[Pair]:
 
 
 def _complete(
-    found: dict[tuple[bool, int], tuple[int, Entry]], keys: list[str], x_names: Sequence[str]
-) -> dict[int, tuple[Entry, Entry]]:
-    """split -> (x, y). One pair without a split's name beside x_test and the like is the training set."""
+    found: dict[tuple[bool, int], tuple[int, Entry]], keys: list[str], x_names: Sequence[str], *, need_labels: bool
+) -> dict[int, tuple[Entry, Entry | None]]:
+    """split -> (x, y), or x alone where rows need no labels. A pair of no split beside x_test is the training set."""
     seen = {split for _, split in found}
     for split in seen:
-        if (False, split) not in found or (True, split) not in found:
+        if (False, split) not in found or (need_labels and (True, split) not in found):
             missing = "images or features" if (False, split) not in found else "labels"
             where = "" if split == splits.UNKNOWN else f" for {('train', 'val', 'test')[split]}"
-            raise Rejected(f"The npz has no {missing}{where}. {_expected(keys, x_names)}", code="keys")
+            remedy = " If rows have no labels, set labels to partial or none." if missing == "labels" else ""
+            raise Rejected(f"The npz has no {missing}{where}. {_expected(keys, x_names)}{remedy}", code="keys")
     if not seen:
         raise Rejected(f"The npz has no array of a known name. {_expected(keys, x_names)}", code="keys")
     if {splits.UNKNOWN, splits.TRAIN} <= seen:
         seen.remove(splits.UNKNOWN)  # `x` beside `x_train` is the whole before it was split
-    return {split: (found[False, split][1], found[True, split][1]) for split in seen}
+    return {
+        split: (found[False, split][1], found[True, split][1] if (True, split) in found else None) for split in seen
+    }
 
 
 def _expected(keys: list[str], x_names: Sequence[str]) -> str:
@@ -177,35 +183,59 @@ def _plain_key(name: str) -> str:
     return name.rpartition("/")[2].removesuffix(".npy").lower()
 
 
-def _opened(split: int, x_entry: Entry, y_entry: Entry, content: Content, case: Case) -> Pair:
-    x, y = (_open(entry, content, case) for entry in (x_entry, y_entry))
-    if len(x) != len(y):
+def _opened(split: int, x_entry: Entry, y_entry: Entry | None, content: Content, case: Case) -> Pair:
+    x = _open(x_entry, content, case)
+    y = _open(y_entry, content, case) if y_entry is not None else None
+    if y is not None and len(x) != len(y):
         raise Rejected(f"{x.name} has {len(x)} rows, {y.name} {len(y)}.", code="pairs")
     return Pair(split, x, y)
 
 
-def _stacked_labels(pairs: list[Pair]) -> NDArray[np.generic]:
-    arrays = [pair.y.whole() for pair in pairs]
+def _stacked_labels(pairs: list[Pair]) -> tuple[NDArray[np.generic], str, NDArray[np.bool_]] | None:
+    """(the arrays of labels as one, its name, which of all rows (N,) they are of); None where there are none."""
+    found = [pair.y for pair in pairs if pair.y is not None]
+    if not found:
+        return None
+    arrays = [y.whole() for y in found]
     if len({(array.dtype.kind in "US", array.shape[1:]) for array in arrays}) > 1:
-        shapes = ", ".join(f"{pair.y.name} {pair.y.shape} {pair.y.dtype}" for pair in pairs)
+        shapes = ", ".join(f"{y.name} {y.shape} {y.dtype}" for y in found)
         raise Rejected(f"The label arrays of the splits differ in kind: {shapes}.", code="labels")
-    return np.concatenate(arrays)
+    known = np.concatenate([np.full(len(pair.x), pair.y is not None) for pair in pairs])
+    return np.concatenate(arrays), found[0].name, known
+
+
+def _labels(pairs: list[Pair], case: Case) -> label_forms.Labels:
+    stacked = _stacked_labels(pairs)
+    if stacked is None:
+        return label_forms.none(sum(len(pair.x) for pair in pairs))
+    values, name, known = stacked
+    labels = label_forms.of_array(values, name)
+    return (labels.without("-1") if case.spec.labels == "partial" else labels).among(known)
 
 
 def _target_values(pairs: list[Pair], case: Case) -> pa.Array:
     """y as one Arrow column: numbers for a regression, class names for a classification."""
-    stacked, name = _stacked_labels(pairs), pairs[0].y.name
     if case.spec.task == "tabular_regression":
-        if stacked.dtype.kind not in "biuf" or stacked.size != len(stacked):
-            raise Rejected.at(
-                "/task",
-                f"{name} has shape {stacked.shape} of {stacked.dtype}; tabular_regression wants one number a row.",
-                code="target",
-            )
-        return pa.array(stacked.reshape(-1).astype(np.float64))
-    labels = label_forms.of_array(stacked, name)
+        return _target_numbers(pairs)
+    labels = _labels(pairs, case)
     codes = pa.array(labels.codes, mask=labels.codes == label_forms.MISSING)
     return pa.array(labels.names, pa.string()).take(codes)
+
+
+def _target_numbers(pairs: list[Pair]) -> pa.Array:
+    stacked = _stacked_labels(pairs)
+    if stacked is None:
+        return pa.nulls(sum(len(pair.x) for pair in pairs), pa.float64())
+    values, name, known = stacked
+    if values.dtype.kind not in "biuf" or values.size != len(values):
+        raise Rejected.at(
+            "/task",
+            f"{name} has shape {values.shape} of {values.dtype}; tabular_regression wants one number a row.",
+            code="target",
+        )
+    numbers = np.full(len(known), np.nan)
+    numbers[known] = values.reshape(-1)
+    return pa.array(numbers)
 
 
 def _batches(

@@ -183,7 +183,7 @@ def test_lines_of_another_length_are_bad_rows_with_their_number(tmp_path: Path) 
     assert ready.report["bad_rows"]["listed"] == [
         {"name": "mine.dat, line 5", "reason": "4 cells where 3 are wanted"},
         {"name": "mine.dat, line 10", "reason": "1 cells where 3 are wanted"},
-        {"name": "mine.dat, line 21", "reason": "target 'bought' is missing"},
+        {"name": "mine.dat, line 21", "reason": "target 'bought' is missing (labels `partial` keeps such rows)"},
     ]
     assert len(ready.y) == 599
 

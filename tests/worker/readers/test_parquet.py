@@ -91,8 +91,8 @@ def test_missing_and_infinite_targets_are_bad_rows(tmp_path: Path) -> None:
     assert ready.report["bad_rows"]["count"] == 3
     reasons = {line["name"]: line["reason"] for line in ready.report["bad_rows"]["listed"]}
     assert reasons == {
-        "mine.dat, row 0": "target 'y' is missing",
-        "mine.dat, row 1": "target 'y' is no finite number",
+        "mine.dat, row 0": "target 'y' is missing (labels `partial` keeps such rows)",
+        "mine.dat, row 1": "target 'y' is missing (labels `partial` keeps such rows)",
         "mine.dat, row 2": "target 'y' is no finite number",
     }
     refused = refuse(tmp_path / "y", packed(a=PLACES, y=pa.array(y, pa.float64())), VALUES)

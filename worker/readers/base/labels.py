@@ -11,6 +11,8 @@ from core.errors import Rejected
 
 #: The row has no label.
 MISSING = -1
+#: What to do about rows without a label where each has to have one.
+KEPT_BY = "labels `partial` keeps such rows"
 _INTEGER = re.compile(r"[+-]?\d{1,15}(\.0*)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -27,6 +29,19 @@ class Labels:
         """Whether every name reads as a number."""
         return all(_NUMBER.fullmatch(name) for name in self.names)
 
+    def without(self, name: str) -> "Labels":
+        """The same rows, those of that name without a label."""
+        names = tuple(other for other in self.names if other != name)
+        places = {other: place for place, other in enumerate(names)}
+        moves = np.array([*(places.get(other, MISSING) for other in self.names), MISSING], np.int64)
+        return Labels(names, moves[self.codes])
+
+    def among(self, rows: NDArray[np.bool_]) -> "Labels":
+        """Labels of more rows (M,): these where the mask is true, none elsewhere."""
+        codes = np.full(len(rows), MISSING, np.int64)
+        codes[rows] = self.codes
+        return Labels(self.names, codes)
+
     def renamed(self, names: Sequence[str]) -> "Labels":
         """The same rows under other names, one for each old name; names that became equal become one."""
         distinct = tuple(dict.fromkeys(names))
@@ -38,6 +53,11 @@ class Labels:
         """The names that occur among some of the rows."""
         codes = np.unique(self.codes[rows])
         return {self.names[code] for code in codes if code != MISSING}
+
+
+def none(num: int) -> Labels:
+    """Rows without labels."""
+    return Labels((), np.full(num, MISSING, np.int64))
 
 
 def of_strings(values: Iterable[str]) -> Labels:
