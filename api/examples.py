@@ -207,6 +207,16 @@ DATASETS: dict[str, Example] = {
             "table": {"target": "price"},
         },
     },
+    "partly_labelled": {
+        "summary": "Images of which some have a label",
+        "description": "Pictures in a folder `unlabelled` have none: the teacher alone says what they are.",
+        "value": {"name": "photos", "upload": "upl_1", "task": "image_classification", "labels": "partial"},
+    },
+    "teacher_outputs": {
+        "summary": "What a teacher said of rows of another data set",
+        "description": 'A job names it in `teacher`: {"type": "outputs", "dataset": ...}.',
+        "value": {"name": "said by a service", "upload": "upl_1", "task": "teacher_outputs"},
+    },
 }
 
 RETRIES: dict[str, Example] = {

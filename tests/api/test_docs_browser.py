@@ -46,7 +46,7 @@ def visit() -> Iterator[Visit]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         yield Visit(page)
         browser.close()
 
