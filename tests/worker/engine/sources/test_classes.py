@@ -153,7 +153,7 @@ def test_without_a_map_a_comparison_is_refused(job: Job, few_teacher: Taught, tm
     [
         ({"7": "sevn", "1": "one"}, "/teacher/classes/7", "did you mean `seven`"),
         ({"seven": "seven", "1": "one"}, "/teacher/classes/seven", "the data set has no class `seven`"),
-        ({"7": "seven", "1": "seven"}, "/teacher/classes", "stands for both"),
+        ({"7": "seven", "1": "seven"}, "/teacher/classes/1", "stands for both"),
         ("by_name", "/teacher/classes", "has 0 of the data set's classes"),
     ],
 )
