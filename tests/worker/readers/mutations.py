@@ -13,6 +13,7 @@ from tests.worker.readers.uploads import CLASSES, IMAGES, folders, idx, noise, n
 
 _PLACES = np.arange(60)
 _TEXT = "a, b,y\n" + "".join(f'{place},"x{place % 3}",{place % 2}\n' for place in range(60))
+_OUTPUTS = "row,a,b\n" + "".join(f"{59 - place},{place / 8},-{place}.5\n" for place in range(60))
 _FORMATS = {"jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "gif": "GIF", "bmp": "BMP", "ppm": "PPM"}
 
 
@@ -36,6 +37,8 @@ def good() -> list[tuple[bytes, str]]:
         (_TEXT.encode("utf-16"), CLASSES),
         (gzip.compress(_TEXT.encode()), CLASSES),
         (rows.getvalue(), CLASSES),
+        (npz(logits=noise(40, 5) / 8, rows=_PLACES[:40]), "teacher_outputs"),
+        (_OUTPUTS.encode(), "teacher_outputs"),
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.readers.mutations import good, mutated
-from tests.worker.readers.uploads import accept, verdict
+from tests.worker.readers.uploads import verdict
 
 UPLOADS = good()
 
@@ -14,7 +14,8 @@ UPLOADS = good()
 @pytest.mark.parametrize("number", range(len(UPLOADS)))
 def test_broken_files_get_a_verdict(tmp_path: Path, number: int) -> None:
     upload, task = UPLOADS[number]
-    accept(tmp_path / "good", upload, task)
+    whole, _ = verdict(tmp_path / "good", upload, task)
+    assert whole.ready, whole.report["checks"]
     rng, verdicts = random.Random(number), []
     for place in range(25):
         result, _ = verdict(tmp_path / str(place), mutated(upload, rng), task, max_bad_share=0.5)
