@@ -21,7 +21,7 @@ from worker.intake_limits import Limits
 #: Small enough that a bomb ends soon, large enough for what is good.
 LIMITS = Limits(wall_s=40.0, memory_bytes=4 * 2**30, file_bytes=2**30, threads=1)
 #: How much longer than the limit it may take to end a process and to clean up.
-_SLACK_S = 10.0
+_SLACK_S = 30.0
 #: What the converter's folder holds after a check; anything else was made by the file.
 _KNOWN = {"order.json", "upload", "log.txt", "out", "scratch"}
 _READY_S = 60.0
