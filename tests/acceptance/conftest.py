@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from scripts.client import Client
 from scripts.demo import digits
 from scripts.stack import Stack
+from tests.acceptance import teachers
 from tests.acceptance.processes import CHECKPOINT_S, LEASE_S, SWEEP_S
 from worker.students import mlp
 
@@ -56,6 +57,42 @@ def ready(client: Client, files: Path) -> dict[str, str]:
     teacher = client.teacher("wide", files / "teacher.pth", {"type": "mlp", "hidden": [256]})
     dataset = client.dataset("digits", files / "digits.npz", "image_classification")
     return {"teacher": client.ready(teacher)["id"], "dataset": client.ready(dataset)["id"]}
+
+
+@pytest.fixture(scope="session")
+def data() -> teachers.Rows:
+    """The digits."""
+    return teachers.rows()
+
+
+@pytest.fixture(scope="session")
+def taught(data: teachers.Rows, tmp_path_factory: pytest.TempPathFactory) -> dict[str, teachers.Taught]:
+    """Teachers of several makes and classes."""
+    return teachers.train(tmp_path_factory.mktemp("teachers"), data)
+
+
+@pytest.fixture(scope="session")
+def ids(
+    client: Client,
+    ready: dict[str, str],
+    data: teachers.Rows,
+    taught: dict[str, teachers.Taught],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
+    """Of them and of all else that jobs of the regimes read, by name."""
+    folder = tmp_path_factory.mktemp("data")
+    given = teachers.give(folder, data, taught["conv"].logits)
+    few, none = teachers.forget(folder, data)
+    asked = {
+        name: client.teacher(name, one.file, one.architecture, input={"preset": "none"}, **one.fields)
+        for name, one in taught.items()
+    }
+    asked["given"] = client.dataset("given", given, "teacher_outputs", classes=teachers.DIGITS[::-1])
+    images = "image_classification"
+    asked["few labels"] = client.dataset("few labels", few, images, labels="partial")
+    asked["no labels"] = client.dataset("no labels", none, images, labels="none", classes=teachers.DIGITS)
+    own = {"wide": ready["teacher"], "digits": ready["dataset"]}
+    return own | {name: client.ready(thing)["id"] for name, thing in asked.items()}
 
 
 def _train_teacher(pixels: torch.Tensor, y: torch.Tensor, path: Path) -> None:

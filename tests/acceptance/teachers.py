@@ -45,6 +45,11 @@ class Rows:
     y: Tensor
     split: list[str]
 
+    @property
+    def given(self) -> Tensor:
+        """The rows that the given outputs are of: every other one."""
+        return torch.arange(len(self.y)) % 2 == 0
+
     def of(self, split: str) -> Tensor:
         """Which rows are of the split."""
         return torch.tensor([name == split for name in self.split])
@@ -138,3 +143,21 @@ def _trained(architecture: dict[str, Any], data: Rows, y: Tensor, num_outputs: i
 def _logits(net: nn.Module, data: Rows) -> Tensor:
     logits: Tensor = net(data.x / 255)
     return logits
+
+
+def forget(folder: Path, data: Rows) -> tuple[Path, Path]:
+    """The digits with labels of 100 training rows and of those held back, and without any."""
+    y = data.y.clone()
+    y[100 : sum(name == "train" for name in data.split)] = -1
+    arrays = {f"x_{name}": data.x[data.of(name), 0].numpy() for name in SPLITS}
+    np.savez(folder / "none.npz", allow_pickle=False, **arrays)
+    arrays |= {f"y_{name}": y[data.of(name)].numpy() for name in SPLITS}
+    np.savez(folder / "few.npz", allow_pickle=False, **arrays)
+    return folder / "few.npz", folder / "none.npz"
+
+
+def give(folder: Path, data: Rows, logits: Tensor) -> Path:
+    """Outputs of some rows as a file; their classes are those of the digits backwards, and so is their order."""
+    rows = data.given.nonzero()[:, 0].flip(0)
+    np.savez(folder / "given.npz", allow_pickle=False, logits=logits[rows].flip(1).numpy(), rows=rows.numpy())
+    return folder / "given.npz"

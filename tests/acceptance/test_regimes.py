@@ -11,60 +11,14 @@ from torch import Tensor
 from scripts.client import Client
 from tests.acceptance import teachers
 from tests.acceptance.processes import seen
-from tests.acceptance.teachers import CONV, MORE, Rows, Taught
+from tests.acceptance.regimes import NAMES, PEER, STAGES, STUDENT, jobs
+from tests.acceptance.teachers import MORE, Rows, Taught
 
 pytestmark = pytest.mark.acceptance
 
 Json = dict[str, Any]
 
-STUDENT: Json = {"type": "mlp", "hidden": [24, 12]}
-PEER: Json = {"type": "mlp", "hidden": [20, 10]}
-KD: Json = {"type": "kd", "T": 2}
-TRAIN: Json = {"epochs": 4, "batch_size": 64, "optimizer": {"type": "adam", "lr": 0.01}}
 OUT = {"student.pth", "student.py", "report.json", "manifest.json"}
-
-#: The architectures of what is handed out beside the student, by job.
-STAGES: dict[str, dict[str, Json]] = {
-    "assistants": {"assistant_1": CONV, "assistant_2": PEER},
-    "generations": {"generation_1": STUDENT, "generation_2": STUDENT},
-    "generations after a teacher": {"generation_1": STUDENT},
-    "peers": {"peer_1": PEER, "peer_2": CONV},
-}
-
-
-def jobs(ids: dict[str, str]) -> dict[str, Json]:
-    """What each job changes of one that a stored teacher teaches by kd."""
-    wide, graph = {"type": "stored", "id": ids["wide"]}, {"type": "stored", "id": ids["graph"]}
-    return {
-        "stored": {},
-        "graph": {"teacher": ids["graph"]},
-        "mapped by name": {"teacher": {"type": "stored", "id": ids["more"], "classes": "by_name"}},
-        "mapped by hand": {"teacher": {"type": "stored", "id": ids["few"], "classes": {"1": "one", "7": "seven"}}},
-        "another task": {"teacher": ids["parity"], "loss": [{"type": "similarity"}, {"type": "hint"}]},
-        "ensemble": {
-            "teacher": {"type": "ensemble", "teachers": [wide, graph, ids["conv"]], "combine": "entropy"},
-            "loss": [KD, {"type": "hint", "teacher": ids["conv"]}, {"type": "rkd", "teacher": ids["wide"]}],
-        },
-        "weighted ensemble": {
-            "teacher": {"type": "ensemble", "teachers": [wide, graph], "combine": "weights", "weights": [1, 3]}
-        },
-        "assistants": {
-            "teacher": ids["wide"],
-            "assistants": [
-                {"student": CONV},
-                {"student": PEER, "loss": {"type": "hint"}, "train": {**TRAIN, "epochs": 3}},
-            ],
-        },
-        "generations": {"teacher": {"type": "born_again", "generations": 3}},
-        "generations after a teacher": {"teacher": {"type": "born_again", "generations": 2, "teacher": ids["wide"]}},
-        "snapshot": {"teacher": {"type": "snapshot", "every": 2}},
-        "ema": {"teacher": {"type": "ema", "decay": 0.9}, "loss": {"type": "logits_mse"}},
-        "peers": {"teacher": {"type": "peers", "students": [PEER, CONV]}},
-        "branches": {"teacher": {"type": "branches"}},
-    }
-
-
-NAMES = list(jobs(dict.fromkeys(["wide", "graph", "more", "few", "parity", "conv"], "tch_1")))
 
 
 @dataclass(frozen=True)
@@ -87,32 +41,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def data() -> Rows:
-    return teachers.rows()
-
-
-@pytest.fixture(scope="module")
-def taught(data: Rows, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Taught]:
-    return teachers.train(tmp_path_factory.mktemp("teachers"), data)
-
-
-@pytest.fixture(scope="module")
-def ids(client: Client, ready: dict[str, str], taught: dict[str, Taught]) -> dict[str, str]:
-    """Of everything that is handed in, by name."""
-    asked = {
-        name: client.teacher(name, one.file, one.architecture, input={"preset": "none"}, **one.fields)
-        for name, one in taught.items()
-    }
-    return {"wide": ready["teacher"], "digits": ready["dataset"]} | {
-        name: client.ready(thing)["id"] for name, thing in asked.items()
-    }
-
-
-@pytest.fixture(scope="module")
 def runs(client: Client, ids: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """All jobs, submitted at once."""
-    base = {"teacher": ids["wide"], "dataset": ids["digits"], "student": STUDENT, "loss": KD, "train": TRAIN}
-    posted = {name: client.post("/jobs", {"name": name, **base, **body})["id"] for name, body in jobs(ids).items()}
+    posted = {name: client.post("/jobs", {"name": name, **body})["id"] for name, body in jobs(ids).items()}
     found = {}
     for name, job_id in posted.items():
         events = list(client.events(job_id))
@@ -120,11 +51,10 @@ def runs(client: Client, ids: dict[str, str], tmp_path_factory: pytest.TempPathF
     return found
 
 
-@pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+with_labels = pytest.mark.parametrize("name", [name for name in NAMES if name != "no labels"])
 
 
+@pytest.mark.parametrize("name", NAMES)
 def test_it_succeeds_and_hands_out_its_students(runs: dict[str, Run], name: str) -> None:
     job = runs[name].job
     assert (job["status"], job["error"]) == ("succeeded", None)
@@ -133,6 +63,7 @@ def test_it_succeeds_and_hands_out_its_students(runs: dict[str, Run], name: str)
     assert [stage["file"] for stage in job["result"]["stages"]] == sorted(stages)
 
 
+@with_labels
 def test_what_is_handed_out_scores_what_is_reported(
     client: Client, runs: dict[str, Run], data: Rows, name: str
 ) -> None:
@@ -165,6 +96,7 @@ def share(right: Tensor, of: Tensor) -> float:
     return float(right[of].double().mean())
 
 
+@with_labels
 def test_each_has_an_honest_control(runs: dict[str, Run], name: str) -> None:
     report = runs[name].report
     assert report["test"]["control"]["accuracy"] > 0.3, "four epochs by the labels alone"
@@ -175,6 +107,7 @@ def test_each_has_an_honest_control(runs: dict[str, Run], name: str) -> None:
         assert report["runs"]["control"]["taught_by"] == []
 
 
+@with_labels
 def test_the_teacher_is_reported_where_one_was_handed_in(runs: dict[str, Run], name: str) -> None:
     test, alone = runs[name].report["test"], ("generations", "snapshot", "ema", "peers", "branches")
     assert (test["teacher"] is None) == (name in (*alone, "another task"))
@@ -216,18 +149,43 @@ def test_another_task_teaches_by_relations_and_features(runs: dict[str, Run]) ->
     assert epochs[-1]["train"]["similarity"] < epochs[0]["train"]["similarity"]
 
 
-@pytest.mark.parametrize(("name", "members"), [("ensemble", "wide graph conv"), ("weighted ensemble", "wide graph")])
+@pytest.mark.parametrize(("name", "members"), [("ensemble", "wide graph conv"), ("ensemble with given", "graph given")])
 def test_an_ensemble_reports_all_and_each(
     runs: dict[str, Run], taught: dict[str, Taught], data: Rows, ids: dict[str, str], name: str, members: str
 ) -> None:
-    report, named = runs[name].report, members.split()
-    assert set(report["test"]["teachers"]) == {ids[each] for each in named}
-    for each in named[1:]:
-        right = taught[each].logits.argmax(1) == data.y
-        accuracy = report["test"]["teachers"][ids[each]]["accuracy"]
-        assert accuracy == pytest.approx(share(right, data.of("test")), abs=2e-3)
-    assert set(report["teachers"]) == {ids[each] for each in named}
-    assert all(each["sha256"] and each["parameters"] for each in report["teachers"].values())
+    report, named = runs[name].report, {ids[each]: each for each in members.split()}
+    assert set(report["test"]["teachers"]) == set(report["teachers"]) == set(named)
+    assert all(each["sha256"] for each in report["teachers"].values())
+    for id_, each in named.items():
+        if each == "given":
+            accuracy = share(taught["conv"].logits.argmax(1) == data.y, data.of("test") & data.given)
+        elif each == "wide":
+            continue
+        else:
+            accuracy = share(taught[each].logits.argmax(1) == data.y, data.of("test"))
+        assert report["test"]["teachers"][id_]["accuracy"] == pytest.approx(accuracy, abs=2e-3)
+
+
+def test_the_ensemble_is_the_weighted_mean_where_both_speak(
+    runs: dict[str, Run], taught: dict[str, Taught], data: Rows
+) -> None:
+    graph, given = taught["graph"].logits, taught["conv"].logits
+    both = 0.25 * graph.log_softmax(1) + 0.75 * given
+    right = torch.where(data.given[:, None], both, graph).argmax(1) == data.y
+    accuracy = runs["ensemble with given"].report["test"]["teacher"]["accuracy"]
+    assert accuracy == pytest.approx(share(right, data.of("test")), abs=2e-3)
+
+
+def test_given_outputs_are_scored_on_the_rows_that_they_are_of(
+    client: Client, runs: dict[str, Run], taught: dict[str, Taught], data: Rows
+) -> None:
+    run, spoken = runs["given"], data.of("test") & data.given
+    theirs = taught["conv"].logits.argmax(1)
+    assert run.report["test"]["teacher"]["accuracy"] == pytest.approx(share(theirs == data.y, spoken), abs=2e-3)
+    ours = answers(client, run, "student", STUDENT, data).argmax(1)
+    assert run.report["test"]["agreement"] == pytest.approx(share(ours == theirs, spoken), abs=2e-3)
+    (notice,) = [data for data in seen(run.events, "notice") if data["code"] == "partial_outputs"]
+    assert "300 of 600 training rows" in notice["message"]
 
 
 def test_terms_of_an_ensemble_listen_to_the_teacher_that_they_name(runs: dict[str, Run]) -> None:
@@ -236,6 +194,24 @@ def test_terms_of_an_ensemble_listen_to_the_teacher_that_they_name(runs: dict[st
     assert all(pair["teacher"].startswith("layers.") for pair in run.report["taps"]["hint"]), "of the convolutions"
     last = seen(run.events, "metrics")[0]["train"]
     assert {"kd", "hint", "rkd", "hard"} <= set(last)
+
+
+def test_few_labels_are_enough_beside_a_teacher(runs: dict[str, Run]) -> None:
+    test = runs["few labels"].report["test"]
+    assert test["student"]["accuracy"] > test["control"]["accuracy"], "of 100 labels alone"
+
+
+def test_without_labels_the_teacher_is_the_measure(
+    client: Client, runs: dict[str, Run], taught: dict[str, Taught], data: Rows
+) -> None:
+    run, theirs = runs["no labels"], taught["conv"].logits.argmax(1)
+    test = run.report["test"]
+    assert (test["teacher"], test["control"]) == (None, None)
+    assert run.report["no_control"].startswith("no training row has a label")
+    assert "accuracy" not in test["student"]
+    ours = answers(client, run, "student", STUDENT, data).argmax(1)
+    assert test["student"]["agreement"] == pytest.approx(share(ours == theirs, data.of("test")), abs=2e-3)
+    assert test["student"]["agreement"] > 0.5
 
 
 def test_assistants_stand_between(client: Client, runs: dict[str, Run], data: Rows) -> None:
