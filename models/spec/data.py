@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from models.spec.base import Entry, Name
 
@@ -88,12 +88,6 @@ class DatasetSpec(Entry):
         'job names it in `teacher`, as {"type": "outputs", "dataset": ...}.'
     )
     format: Format = Field(default="auto", description="`auto` decides by the content of the file.")
-    labels: Labelling = Field(
-        default="required",
-        description="Whether rows have labels: all (`required`; a row without is a bad row), some (`partial`: pictures "
-        "in a folder `unlabelled` or in no class folder, label -1 or NaN in arrays, empty cells in tables), or `none`, "
-        "and then a classification needs `classes`.",
-    )
     split: Split = Split()
     image: ImageOptions = ImageOptions()
     table: TableOptions = TableOptions()
@@ -107,15 +101,21 @@ class DatasetSpec(Entry):
     max_bad_share: float = Field(
         default=0.01, ge=0, le=0.5, description="Rows that cannot be read are left out up to this share of all."
     )
+    labels: Labelling = Field(
+        default="required",
+        description="Whether rows have labels: all (`required`; a row without is a bad row), some (`partial`: pictures "
+        "in a folder `unlabelled` or in no class folder, label -1 or NaN in arrays, empty cells in tables), or `none`, "
+        "and then a classification needs `classes`.",
+    )
 
-    @model_validator(mode="after")
-    def _labels_fit(self) -> Self:
-        if self.labels != "none" or self.task == "teacher_outputs":
-            return self
-        if self.task != "tabular_regression" and self.classes is None:
-            raise ValueError("with labels `none` nothing tells the classes: name them in `classes`, in their order")
-        if self.table.target is not None:
-            raise ValueError(
-                "with labels `none` there is no target: leave `table.target` out, or set labels to `partial`"
-            )
-        return self
+    @field_validator("labels")
+    @classmethod
+    def _labels_fit(cls, labels: Labelling, info: ValidationInfo) -> Labelling:
+        task, table = info.data.get("task"), info.data.get("table")
+        if labels != "none" or task == "teacher_outputs":
+            return labels
+        if task != "tabular_regression" and info.data.get("classes", ()) is None:
+            raise ValueError("without any label nothing tells the classes: name them in `classes`, in their order")
+        if table is not None and table.target is not None:
+            raise ValueError("without any label there is no target: leave `table.target` out, or say `partial`")
+        return labels

@@ -66,6 +66,7 @@ def _warn_of_unused(case: Case) -> None:
     told = {
         "image": spec.image != ImageOptions(),
         "split": spec.split != Split(),
+        "labels": spec.labels != "required",
         "table.target": spec.table.target is not None,
         "table.categorical": spec.table.categorical != TableOptions().categorical,
     }

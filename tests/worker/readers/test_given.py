@@ -153,8 +153,10 @@ def test_names_of_files_can_be_ignored(tmp_path: Path) -> None:
 
 
 def test_settings_for_samples_are_told_of(tmp_path: Path) -> None:
-    given = accept(tmp_path / "x", npz(logits=LOGITS), image={"channels": 1}, split={"seed": 1}, table={"target": "y"})
+    given = accept(tmp_path / "x", npz(logits=LOGITS), image={"channels": 1}, split={"seed": 1}, labels="partial")
     assert given.warnings() == ["unused"] * 3
+    given = accept(tmp_path / "y", npz(logits=LOGITS), table={"target": "y", "categorical": ["a"]})
+    assert given.warnings() == ["unused"] * 2
 
 
 def test_broken_rows_are_bad_rows(tmp_path: Path) -> None:
