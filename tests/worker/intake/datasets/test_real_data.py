@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 
 from models.work import IntakeOrder
 from tests.worker.readers.uploads import CLASSES, DATA, IMAGES, VALUES, accept, npz, order
-from worker.confine import Limits, run_confined
+from worker.confine import run_confined
+from worker.intake_limits import Limits
 
 FASHION, ADULT, HOUSING = DATA / "fashion-mnist", DATA / "adult", DATA / "california-housing/housing.csv.gz"
 
