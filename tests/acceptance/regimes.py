@@ -32,7 +32,6 @@ def _changes(ids: dict[str, str]) -> dict[str, Json]:
     given = {"type": "outputs", "dataset": ids["given"], "classes": "by_name"}
     return {
         "stored": {},
-        "graph": {"teacher": ids["graph"]},
         "mapped by name": {"teacher": {"type": "stored", "id": ids["more"], "classes": "by_name"}},
         "mapped by hand": {"teacher": {"type": "stored", "id": ids["few"], "classes": {"1": "one", "7": "seven"}}},
         "another task": {"teacher": ids["parity"], "loss": [{"type": "similarity"}, {"type": "hint"}]},

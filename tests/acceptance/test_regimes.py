@@ -114,11 +114,6 @@ def test_the_teacher_is_reported_where_one_was_handed_in(runs: dict[str, Run], n
     assert (test["agreement"] is None) == (test["teacher"] is None)
 
 
-def test_a_graph_that_ends_in_softmax_is_scored(runs: dict[str, Run], taught: dict[str, Taught], data: Rows) -> None:
-    right = taught["graph"].logits.argmax(1) == data.y
-    assert runs["graph"].report["test"]["teacher"]["accuracy"] == pytest.approx(share(right, data.of("test")), abs=2e-3)
-
-
 def test_mapped_classes_are_compared_by_name(
     client: Client, runs: dict[str, Run], taught: dict[str, Taught], data: Rows
 ) -> None:
