@@ -89,6 +89,10 @@ class Forker:
     def _take(self) -> None:
         """A new request: say that we are here, and wait for the word."""
         message, fds, _, _ = socket.recv_fds(self._requests, MAX_REQUEST_BYTES, MAX_FDS)
+        if not fds:  # nobody is left who could ask
+            self._selector.unregister(self._requests)
+            self._is_leaving = True
+            return
         peer = socket.socket(fileno=fds[0])
         asked = _Asked(peer, json.loads(message), list(fds[1:]))
         if self._is_leaving:

@@ -14,7 +14,8 @@ from tests.acceptance.processes import seen
 from tests.acceptance.regimes import NAMES, PEER, STAGES, STUDENT, jobs
 from tests.acceptance.teachers import MORE, Rows, Taught
 
-pytestmark = pytest.mark.acceptance
+#: All jobs run in one fixture, which the first test waits for.
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 
