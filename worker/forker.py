@@ -29,6 +29,8 @@ from worker.child import kill_group, reap
 from worker.title import entitle
 
 _PR_SET_PDEATHSIG = 1
+#: What Ctrl-C does as we found it: a child gets it as it would by exec, ignored where whoever started us ignores it.
+_INTERRUPT = signal.getsignal(signal.SIGINT)
 #: A request is a few kilobytes: an environment and a few paths.
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_FDS = 3
@@ -198,7 +200,7 @@ def _settle(told: dict[str, Any], fds: list[int], parent: int) -> None:
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _INTERRUPT)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if told["jail"] is not None:
         jail.give_up(jail.Jail(**{**told["jail"], "parent": parent}))

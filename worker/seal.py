@@ -8,6 +8,7 @@ and the rest goes on. `python -m worker.seal WORKDIR DESCRIPTOR` only tells.
 import ctypes
 import os
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -25,13 +26,16 @@ _READS = (
     *(Path("/", entry) for entry in ("usr", "lib", "lib64", "etc", "sys", "dev")),
     *(Path("/proc", entry) for entry in ("self", "cpuinfo", "meminfo", "stat", "filesystems", "sys")),
 )
+_PACKAGES = Path(sysconfig.get_path("purelib"))
 
 
 def seal(workdir: Path) -> list[str]:
     """Give up all but `workdir`, the scratch folder and what libraries read. Lines `part: why not` for the rest."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    files = landlock.restrict(libc, _READS, [workdir, Path(tempfile.gettempdir()), Path(os.devnull)])
+    # Some installers link to packages that lie elsewhere, and it is the place that is allowed, not the name.
+    linked = [entry.resolve() for entry in _PACKAGES.iterdir() if entry.is_symlink()]
+    files = landlock.restrict(libc, [*_READS, *linked], [workdir, Path(tempfile.gettempdir()), Path(os.devnull)])
     calls = _filter(libc)
     return [f"{part}: {why}" for part, why in (("files", files), ("system_calls", calls)) if why]
 
