@@ -18,8 +18,8 @@ OURS = ("api", "core", "migrations", "models", "scripts", "tests", "worker")
 #: What a CUDA build of torch brings along; torch itself pins it.
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
-#: What some Pythons need and others do not: redis wants it below 3.11.3.
-ELSEWHERE = {"async-timeout"}
+#: What some Pythons need and others do not: redis wants it below 3.11.3. And what `make bench-train` alone installs.
+ELSEWHERE = {"async-timeout", "cython", "torchdistill"}
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def listed() -> dict[str, str]:
 def every_package() -> dict[str, Distribution]:
     """What `make` installs, by name, without what belongs to a CUDA build."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    found = {name: package for extra in extras for name, package in packages(extra).items()}
+    found = {name: package for extra in set(extras) - {"bench"} for name, package in packages(extra).items()}
     return {name: package for name, package in found.items() if not CUDA.match(name)}
 
 
