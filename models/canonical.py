@@ -18,6 +18,8 @@ from models.spec.data import TaskName
 from models.spec.teachers import TeacherArchitecture
 
 SPLITS = ("train", "val", "test")
+#: A teacher's probability below this counts as this before the logarithm: a class that was ruled out stays finite.
+MIN_PROBABILITY = 1e-12
 
 
 class Record(BaseModel):

@@ -64,10 +64,11 @@ def give_up(jail: Jail) -> None:
     The kernel takes network and privileges from the thread that asks, not from its siblings.
     """
     libc = ctypes.CDLL(None, use_errno=True)
+    # Where memory runs out, the kernel ends this process and not a database. First: a change of user would forbid it.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     warnings = [_without_network(libc), *_without_privileges(libc, jail.uid)]
     _limit(jail)
-    with suppress(OSError):  # where memory runs out, the kernel ends this process and not a database
-        Path("/proc/self/oom_score_adj").write_text("1000")
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities(libc)
     # Last: a change of user clears the wish.

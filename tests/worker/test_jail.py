@@ -75,6 +75,12 @@ def test_root_becomes_an_ordinary_user(tmp_path: Path) -> None:
     assert "denied" in out
 
 
+@pytest.mark.parametrize("uid", [None, pytest.param(60_600, marks=pytest.mark.skipif(not AS_ROOT, reason="not root"))])
+def test_it_is_the_first_to_go_where_memory_runs_out(uid: int | None) -> None:
+    _, out, _ = _run("cat /proc/self/oom_score_adj", uid=uid)
+    assert out.strip() == "1000"
+
+
 def test_a_child_of_another_parent_does_not_start() -> None:
     code, out, _ = _run("echo started", parent=1)
     assert (code, out) == (1, "")

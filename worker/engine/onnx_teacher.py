@@ -13,9 +13,8 @@ import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import Tensor
 
-from models.canonical import TeacherMeta
+from models.canonical import MIN_PROBABILITY, TeacherMeta
 from worker.engine.outputs import Outputs
-from worker.engine.teacher import MIN_PROBABILITY
 
 # ONNX Runtime reports its use to its makers unless told not to; what a user computes is nobody's business.
 ort.disable_telemetry_events()

@@ -12,16 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import UserInput
-from models.canonical import DatasetMeta, TeacherMeta
+from models.canonical import MIN_PROBABILITY, DatasetMeta, TeacherMeta
 from worker.engine.data import Rows
 from worker.engine.networks import Network, build_network
 from worker.engine.normalise import View, teacher_shape
 from worker.engine.outputs import Outputs
 from worker.engine.precision import Precision
 from worker.engine.taps import Tapped
-
-#: A probability below this counts as this before the logarithm, so that a class that was ruled out stays finite.
-MIN_PROBABILITY = 1e-12
 
 Call = Callable[[Tensor], Outputs]
 

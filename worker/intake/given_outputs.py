@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import Rejected
-from models.canonical import OutputsMeta
+from models.canonical import MIN_PROBABILITY, OutputsMeta
 from models.spec.data import ImageOptions, Split, TableOptions
 from worker.intake.canonical_file import RawTensor, write_tensors
 from worker.intake.given_table import given_of
@@ -24,8 +24,6 @@ from worker.readers.base.given import Given
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SUM_TOLERANCE = 1e-3
-#: As for a teacher whose graph ends in probabilities: one that was ruled out stays finite.
-_LEAST_PROBABILITY = 1e-12
 #: Past this many outputs, the report does not list them.
 _MAX_LISTED = 1000
 
@@ -149,7 +147,7 @@ def _used(given: Given, look: _Look) -> Iterator[NDArray[np.float32]]:
         chosen = block[look.has_outputs[start : start + len(block)]]
         start += len(block)
         if look.are_probabilities:
-            chosen = np.log(np.maximum(chosen, _LEAST_PROBABILITY))
+            chosen = np.log(np.maximum(chosen, MIN_PROBABILITY))
         if len(chosen):
             yield chosen.astype(np.float32)
 

@@ -124,6 +124,19 @@ def test_a_file_that_does_not_run_is_never_handed_out(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "line", ["import numpy", "from worker.engine import run", "import PIL.Image", "from . import x"]
+)
+def test_a_file_that_needs_more_than_torch_is_never_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    net, chosen = made(SMALL_MLP, ROWS)
+    monkeypatch.setattr(source, "compose", lambda order: f"{compose(order)}\n{line}\n")
+    with pytest.raises(Internal, match=r"does not run by itself.*it imports"):
+        source.export(net, chosen, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_says_what_it_sees_in_an_image_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net, chosen = made(SMALL_MLP, IMAGES)
     defined = shipped(net, chosen, tmp_path)

@@ -11,12 +11,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from models.canonical import TeacherMeta
+from models.canonical import MIN_PROBABILITY, TeacherMeta
 from models.work import IntakeResult
 from tests.worker.intake.teachers.graphs import graph, images, linear, node, tensor, weights
 from tests.worker.intake.teachers.makers import SHARED, checks, examine, meta_of, pointers, verdict
 from worker.engine.onnx_teacher import OnnxTeacher
-from worker.engine.teacher import MIN_PROBABILITY
 from worker.intake.onnx_fit import FILE
 
 SAMPLES = SHARED / "checkpoint-samples"

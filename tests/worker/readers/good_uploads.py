@@ -1,8 +1,7 @@
-"""Uploads of every format and how to break them at random, for fuzzing."""
+"""Uploads of every format, for fuzzing."""
 
 import gzip
 import io
-import random
 import zipfile
 
 import numpy as np
@@ -40,24 +39,3 @@ def good() -> list[tuple[bytes, str]]:
         (npz(logits=noise(40, 5) / 8, rows=_PLACES[:40]), "teacher_outputs"),
         (_OUTPUTS.encode(), "teacher_outputs"),
     ]
-
-
-def mutated(upload: bytes, rng: random.Random) -> bytes:
-    """The upload with one to sixteen faults: bytes changed, lost, added, repeated or cut off."""
-    content = bytearray(upload)
-    for _ in range(rng.choice([1, 1, 2, 4, 16])):
-        at = rng.randrange(len(content))
-        match rng.choices("bwdirc", [4, 2, 1, 1, 1, 1])[0]:
-            case "b":
-                content[at] = rng.randrange(256)
-            case "w":
-                content[at : at + 4] = rng.choice([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00"])
-            case "d":
-                del content[at + 1 : at + rng.randrange(2, 50)]
-            case "i":
-                content[at:at] = rng.randbytes(rng.randrange(1, 50))
-            case "r":
-                content[at:at] = content[max(0, at - 100) : at]
-            case _:
-                del content[at + 1 :]
-    return bytes(content)
