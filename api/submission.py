@@ -20,7 +20,7 @@ from core import jobs
 from core.errors import Conflict, Invalid, Problem, RequestError
 from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Dataset, IdempotencyKey, Job, Teacher
+from models.tables import LOCAL_OWNER, Dataset, IdempotencyKey, Job, Teacher
 
 _ROUTE = "POST /jobs"
 
@@ -100,7 +100,7 @@ def _fingerprint(spec: JobSpec) -> str:
 def _made_before(session: Session, key: str, fingerprint: str) -> Job | None:
     """The job that this key has made. A second request with the key waits here until the first has committed."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{_ROUTE} {key}", 0))))
-    earlier = session.get(IdempotencyKey, (key, _ROUTE))
+    earlier = session.get(IdempotencyKey, (LOCAL_OWNER, key, _ROUTE))
     if earlier is None:
         return None
     if earlier.body_sha256 != fingerprint:

@@ -1,115 +1,12 @@
-"""The tables. Times are the database's own clock (`now()`), ids are prefixed and unguessable (`core.ids`)."""
+"""Jobs and all that belongs to one. Written by `core.jobs` alone."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar
 
-from sqlalchemy import (
-    BigInteger,
-    DateTime,
-    Enum,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Text,
-    UniqueConstraint,
-    func,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from models.status import CheckStatus, Desired, JobStatus
-
-Json = dict[str, Any]
-
-
-class Base(DeclarativeBase):
-    """Holds the metadata; constraint names are fixed so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        datetime: DateTime(timezone=True),
-        # None is SQL's NULL, not JSON's.
-        Json: JSONB(none_as_null=True),
-        list[Json]: JSONB(none_as_null=True),
-        str: String,
-    }
-
-
-def _word(of: type[StrEnum]) -> Enum:
-    """A column of one of our words: text in the database, the enum's member in Python."""
-    return Enum(of, native_enum=False, length=16, values_callable=lambda words: [word.value for word in words])
-
-
-def _created_at() -> Mapped[datetime]:
-    return mapped_column(server_default=func.now())
-
-
-class Upload(Base):
-    """Bytes that a user handed in. Equal bytes share one stored object, named by their hash."""
-
-    __tablename__ = "uploads"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    filename: Mapped[str] = mapped_column(Text)
-    size: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64), index=True)
-    storage_key: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = _created_at()
-
-
-class _Checked:
-    """A thing that a worker checks and converts once: the lease says which worker is at it."""
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(Text)
-    status: Mapped[CheckStatus] = mapped_column(_word(CheckStatus), default=CheckStatus.CHECKING)
-    #: {"checks": [{id, result, detail}], ...figures for the user}
-    report: Mapped[Json] = mapped_column(default=dict)
-    #: The canonical record: models.canonical.TeacherMeta or DatasetMeta.
-    meta: Mapped[Json | None]
-    storage_key: Mapped[str | None] = mapped_column(Text)
-    sha256: Mapped[str | None] = mapped_column(String(64))
-    size: Mapped[int | None] = mapped_column(BigInteger)
-    #: The user's words: models.spec.teachers.TeacherSpec or models.spec.data.DatasetSpec.
-    spec: Mapped[Json]
-    attempt: Mapped[int] = mapped_column(default=0)
-    lease_token: Mapped[str | None]
-    lease_expires_at: Mapped[datetime | None]
-    created_at: Mapped[datetime] = _created_at()
-    checked_at: Mapped[datetime | None]
-
-
-class Teacher(_Checked, Base):
-    """A teacher: an upload, its architecture, the verdict on it."""
-
-    __tablename__ = "teachers"
-
-    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
-
-    __table_args__ = (Index("ix_teachers_created_at_id", "created_at", "id"),)
-
-
-class Dataset(_Checked, Base):
-    """A data set: an upload, its task and options, the verdict on it."""
-
-    __tablename__ = "datasets"
-
-    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
-
-    __table_args__ = (Index("ix_datasets_created_at_id", "created_at", "id"),)
+from models.status import Desired, JobStatus
+from models.tables.base import Base, Json, created_now, owner_of_it, word
 
 
 class Job(Base):
@@ -118,14 +15,15 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = owner_of_it()
     name: Mapped[str | None] = mapped_column(Text)
     labels: Mapped[Json] = mapped_column(default=dict)
     spec: Mapped[Json]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
 
-    status: Mapped[JobStatus] = mapped_column(_word(JobStatus), default=JobStatus.QUEUED)
+    status: Mapped[JobStatus] = mapped_column(word(JobStatus), default=JobStatus.QUEUED)
     phase: Mapped[str | None] = mapped_column(String(16))
-    desired: Mapped[Desired] = mapped_column(_word(Desired), default=Desired.RUN)
+    desired: Mapped[Desired] = mapped_column(word(Desired), default=Desired.RUN)
     progress: Mapped[Json] = mapped_column(default=dict)
     error: Mapped[Json | None]
     result: Mapped[Json | None]
@@ -149,14 +47,14 @@ class Job(Base):
     #: Grows with each change: the ETag.
     version: Mapped[int] = mapped_column(BigInteger, default=0)
 
-    created_at: Mapped[datetime] = _created_at()
+    created_at: Mapped[datetime] = created_now()
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("ix_jobs_created_at_id", "created_at", "id"),
-        Index("ix_jobs_status_created_at_id", "status", "created_at", "id"),
+        Index("ix_jobs_owner_created_at_id", "owner", "created_at", "id"),
+        Index("ix_jobs_owner_status_created_at_id", "owner", "status", "created_at", "id"),
         Index("ix_jobs_labels", "labels", postgresql_using="gin"),
         Index("ix_jobs_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
         Index(
@@ -243,17 +141,4 @@ class Artifact(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     media_type: Mapped[str]
-    created_at: Mapped[datetime] = _created_at()
-
-
-class IdempotencyKey(Base):
-    """The answer that a POST with an Idempotency-Key once got, stored in the transaction that made it."""
-
-    __tablename__ = "idempotency_keys"
-
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    route: Mapped[str] = mapped_column(primary_key=True)
-    body_sha256: Mapped[str] = mapped_column(String(64))
-    #: The id of the thing that was made.
-    made: Mapped[str]
-    created_at: Mapped[datetime] = _created_at()
+    created_at: Mapped[datetime] = created_now()
