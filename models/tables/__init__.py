@@ -2,8 +2,10 @@
 
 from models.tables.access import IdempotencyKey, Key
 from models.tables.base import LOCAL_OWNER, Base, Json
-from models.tables.intake import Dataset, Teacher, Upload
-from models.tables.jobs import Artifact, Attempt, Event, Job, JobOutputs, JobTeacher
+from models.tables.fleet import Measurement, Worker
+from models.tables.intake import Dataset, ResumableUpload, Teacher, Upload
+from models.tables.jobs import Artifact, Attempt, Event, Job, JobInput, JobOutputs, JobTeacher
+from models.tables.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "LOCAL_OWNER",
@@ -14,10 +16,16 @@ __all__ = [
     "Event",
     "IdempotencyKey",
     "Job",
+    "JobInput",
     "JobOutputs",
     "JobTeacher",
     "Json",
     "Key",
+    "Measurement",
+    "ResumableUpload",
     "Teacher",
     "Upload",
+    "Webhook",
+    "WebhookDelivery",
+    "Worker",
 ]

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import String, Text
+from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.roles import Role
-from models.tables.base import LOCAL_OWNER, Base, created_now, word
+from models.tables.base import LOCAL_OWNER, Base, Json, created_now, word
 
 
 class Key(Base):
@@ -38,7 +38,11 @@ class IdempotencyKey(Base):
     owner: Mapped[str] = mapped_column(Text, primary_key=True, server_default=LOCAL_OWNER)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     route: Mapped[str] = mapped_column(primary_key=True)
+    #: Of the request: another one with the same key is refused.
     body_sha256: Mapped[str] = mapped_column(String(64))
-    #: The id of the thing that was made.
-    made: Mapped[str]
+    status: Mapped[int]
+    headers: Mapped[Json]
+    body: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = created_now()
+
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)

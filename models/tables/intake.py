@@ -25,6 +25,27 @@ class Upload(Base):
     __table_args__ = (Index("ix_uploads_owner_created_at_id", "owner", "created_at", "id"),)
 
 
+class ResumableUpload(Base):
+    """A file that arrives in parts. Once it is whole, an upload of the same id is made of it."""
+
+    __tablename__ = "resumable_uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = owner_of_it()
+    filename: Mapped[str] = mapped_column(Text)
+    #: The caller's Upload-Metadata, given back as it came. (`metadata` is SQLAlchemy's own.)
+    said: Mapped[str] = mapped_column("metadata", Text)
+    #: None until the caller knows it.
+    length: Mapped[int | None] = mapped_column(BigInteger)
+    #: Bytes that are on disk for good: where the caller goes on.
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[datetime] = created_now()
+    expires_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_resumable_uploads_expires_at", "expires_at"),)
+
+
 class _Checked:
     """A thing that a worker checks and converts once: the lease says which worker is at it."""
 
@@ -46,6 +67,8 @@ class _Checked:
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created_now()
     checked_at: Mapped[datetime | None]
+    #: When another check was asked for, until its verdict replaces the present one.
+    recheck_at: Mapped[datetime | None]
 
 
 class Teacher(_Checked, Base):

@@ -2,7 +2,19 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.status import Desired, JobStatus
@@ -20,6 +32,10 @@ class Job(Base):
     labels: Mapped[Json] = mapped_column(default=dict)
     spec: Mapped[Json]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
+    #: The place of its priority in models.spec.job.PRIORITIES: larger comes first.
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    #: What it was expected to take when it was handed in.
+    estimate: Mapped[Json | None]
 
     status: Mapped[JobStatus] = mapped_column(word(JobStatus), default=JobStatus.QUEUED)
     phase: Mapped[str | None] = mapped_column(String(16))
@@ -50,6 +66,8 @@ class Job(Base):
     created_at: Mapped[datetime] = created_now()
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
+    #: When its last attempt began: the owner's turn.
+    claimed_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -57,6 +75,10 @@ class Job(Base):
         Index("ix_jobs_owner_status_created_at_id", "owner", "status", "created_at", "id"),
         Index("ix_jobs_labels", "labels", postgresql_using="gin"),
         Index("ix_jobs_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_line", "owner", "priority", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_rank", "priority", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_owner_claimed_at", "owner", "claimed_at", postgresql_where=text("claimed_at IS NOT NULL")),
+        Index("ix_jobs_leased_owner", "owner", postgresql_where=text("status IN ('running', 'pausing', 'cancelling')")),
         Index(
             "ix_jobs_leased",
             "lease_expires_at",
@@ -89,6 +111,20 @@ class JobOutputs(Base):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
 
     __table_args__ = (UniqueConstraint("job_id", "dataset_id"),)
+
+
+class JobInput(Base):
+    """A teacher or a data set as it was when the job was accepted, kept when another verdict takes its place."""
+
+    __tablename__ = "job_inputs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    input_id: Mapped[str] = mapped_column(primary_key=True)
+    #: As in the row of the teacher or the data set.
+    meta: Mapped[Json]
+    storage_key: Mapped[str] = mapped_column(Text, index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
 
 
 class Attempt(Base):
