@@ -13,19 +13,19 @@ from models.tables import Dataset, Job, JobOutputs, JobTeacher, Teacher, Upload
 Checked = TypeVar("Checked", Teacher, Dataset)
 
 
-def require_upload(session: Session, upload_id: str) -> None:
+def require_upload(session: Session, owner: str, upload_id: str) -> None:
     """Invalid at /upload where there is no such upload."""
-    if find(session, Upload, upload_id) is None:
+    if find(session, Upload, owner, upload_id) is None:
         message = f"There is no upload `{upload_id}`; POST /uploads takes the file and answers with its id"
         raise Invalid.at("/upload", message, code="unknown_upload")
 
 
-def remove(session: Session, table: type[Checked], given: str) -> None:
+def remove(session: Session, table: type[Checked], owner: str, given: str) -> None:
     """Delete a teacher or a data set that no job names; Conflict with the ids of the jobs that do.
 
     The row is locked first: a job that is being submitted either is seen here or finds the row gone.
     """
-    row = get(session, table, given)
+    row = get(session, table, owner, given)
     session.refresh(row, with_for_update=True)
     users = select(Job.id).where(_names(row))
     if active := _some(session, users.where(Job.status.not_in(TERMINAL))):

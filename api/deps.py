@@ -1,8 +1,12 @@
-"""Looking things up for a route: by an id that the caller gave, or 404 with the place to look."""
+"""Looking things up for a route: by an id that the caller gave, or 404 with the place to look.
+
+What another owner has is not there: neither the answer nor the statement tells it from an id that never was.
+"""
 
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -20,9 +24,17 @@ _WORDS: dict[type[Job | Teacher | Dataset | Upload], tuple[str, str]] = {
 }
 
 
-def find(session: Session, table: type[Thing], given: str, **options: Any) -> Thing | None:
-    """The row of an id, or None. Text that cannot be an id never reaches the database; `options` as in Session.get."""
-    return session.get(table, given, **options) if is_id(given) else None
+def find(session: Session, table: type[Thing], owner: str, given: str, *, held: bool = False) -> Thing | None:
+    """The owner's row of an id, or None. Text that cannot be an id never reaches the database.
+
+    `held`: it stays as long as the transaction does (FOR KEY SHARE).
+    """
+    if not is_id(given):
+        return None
+    query = select(table).where(table.id == given, table.owner == owner)
+    if held:
+        query = query.with_for_update(key_share=True, read=True)
+    return session.scalars(query).one_or_none()
 
 
 def is_id(given: str) -> bool:
@@ -30,9 +42,9 @@ def is_id(given: str) -> bool:
     return _ID.match(given) is not None
 
 
-def get(session: Session, table: type[Thing], given: str) -> Thing:
-    """The row of an id; NotFound where there is none."""
-    if row := find(session, table, given):
+def get(session: Session, table: type[Thing], owner: str, given: str) -> Thing:
+    """The owner's row of an id; NotFound where there is none."""
+    if row := find(session, table, owner, given):
         return row
     word, where = _WORDS[table]
     raise NotFound(f"There is no {word} `{given[:100]}`; {where}")

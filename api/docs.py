@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api import filling
+from api.callers import LOCAL, Caller
 from api.schemas import Problem
 from core import db
 from core.errors import NotFound, Unavailable
@@ -127,18 +128,24 @@ def _block(text: str) -> str:
 
 @router.get("/openapi.json")
 def openapi(request: Request) -> JSONResponse:
-    """The OpenAPI document, its examples filled with ids that are there."""
+    """The OpenAPI document, its examples filled with ids that the caller has."""
     document = copy.deepcopy(request.app.openapi())
-    try:
-        with db.session() as session:
-            _fill(document, filling.filled(session), _newest(session))
-    except (SQLAlchemyError, Unavailable):
-        # The page is needed most when something is down; it then shows placeholders.
-        pass
+    who: Caller | None = request.scope.get("caller", LOCAL)
+    if who is not None:
+        _fill_for(who.owner, document)
     return JSONResponse(document, headers={"Cache-Control": "no-store"})
 
 
-def _newest(session: Session) -> dict[str, str]:
+def _fill_for(owner: str, document: dict[str, Any]) -> None:
+    try:
+        with db.session() as session:
+            _fill(document, filling.filled(session, owner), _newest(session, owner))
+    except (SQLAlchemyError, Unavailable):
+        # The page is needed most when something is down; it then shows placeholders.
+        pass
+
+
+def _newest(session: Session, owner: str) -> dict[str, str]:
     """An id for each parameter that is one."""
     tables: dict[str, type[Upload | Teacher | Dataset | Job]] = {
         "upload_id": Upload,
@@ -147,7 +154,9 @@ def _newest(session: Session) -> dict[str, str]:
         "job_id": Job,
     }
     found = {
-        name: session.scalar(select(table.id).order_by(table.created_at.desc()).limit(1))
+        name: session.scalar(
+            select(table.id).where(table.owner == owner).order_by(table.created_at.desc(), table.id.desc()).limit(1)
+        )
         for name, table in tables.items()
     }
     return {name: row_id for name, row_id in found.items() if row_id}

@@ -11,7 +11,7 @@ from itertools import islice, permutations, product
 from typing import Any
 
 from fastapi.openapi.models import Example
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from api import fit
@@ -29,9 +29,9 @@ _NEWEST = 10
 _MOST_TRIED = 300
 
 
-def filled(session: Session) -> dict[str, Example]:
+def filled(session: Session, owner: str) -> dict[str, Example]:
     """The examples of POST /jobs: first those that work as they stand, with real ids; then the rest."""
-    there = _there(session)
+    there = _there(session, owner)
     ready: dict[str, Example] = {}
     for name, example in JOBS.items():
         if value := next(_fitting(example["value"], there), None):
@@ -48,14 +48,22 @@ class _There:
     outputs: Mapping[str, Dataset]
 
 
-def _there(session: Session) -> _There:
+def _there(session: Session, owner: str) -> _There:
     is_outputs = Dataset.meta["task"].astext == "teacher_outputs"
-    teachers = select(Teacher).where(Teacher.status == CheckStatus.READY).order_by(Teacher.created_at.desc())
-    datasets = select(Dataset).where(Dataset.status == CheckStatus.READY).order_by(Dataset.created_at.desc())
+    datasets = _ready(Dataset, owner)
     return _There(
-        {row.id: row for row in session.scalars(teachers.limit(_NEWEST))},
-        {row.id: row for row in session.scalars(datasets.where(~is_outputs).limit(_NEWEST))},
-        {row.id: row for row in session.scalars(datasets.where(is_outputs).limit(_NEWEST))},
+        {row.id: row for row in session.scalars(_ready(Teacher, owner))},
+        {row.id: row for row in session.scalars(datasets.where(~is_outputs))},
+        {row.id: row for row in session.scalars(datasets.where(is_outputs))},
+    )
+
+
+def _ready(table: type[Teacher] | type[Dataset], owner: str) -> Select[Any]:
+    return (
+        select(table)
+        .where(table.owner == owner, table.status == CheckStatus.READY)
+        .order_by(table.created_at.desc(), table.id.desc())
+        .limit(_NEWEST)
     )
 
 

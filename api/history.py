@@ -20,22 +20,22 @@ class Slice:
     ended: bool
 
 
-def events(session: Session, job_id: str, after: int, limit: int) -> Slice:
+def events(session: Session, owner: str, job_id: str, after: int, limit: int) -> Slice:
     """At most `limit` events numbered above `after`. NotFound where there is no such job."""
     # The state is read before the events: a terminal state and its event appear in one transaction, so that the event
     # of a state seen here is in what follows.
-    job = get(session, Job, job_id)
+    job = get(session, Job, owner, job_id)
     query = select(Event).where(Event.job_id == job.id, Event.seq > after).order_by(Event.seq).limit(limit)
     found = [EventView.model_validate(event) for event in session.scalars(query)]
     return Slice(found, ended=JobStatus(job.status).is_terminal and len(found) < limit)
 
 
-def metrics(session: Session, job_id: str, points: int) -> Metrics:
+def metrics(session: Session, owner: str, job_id: str, points: int) -> Metrics:
     """The figures of each epoch, at most `points` for each run, spread evenly, the last one always among them.
 
     An epoch that was run again by a later attempt counts once, with its newest figures.
     """
-    job = get(session, Job, job_id)
+    job = get(session, Job, owner, job_id)
     run, epoch = Event.data["run"].astext, Event.data["epoch"].astext
     again = func.row_number().over(partition_by=(run, epoch), order_by=Event.seq.desc()).label("again")
     every = select(Event.seq, run.label("run"), again).where(Event.job_id == job.id, Event.type == "metrics").subquery()
@@ -56,9 +56,9 @@ def _share(place: ColumnElement[int], count: ColumnElement[int], points: int) ->
     return place * points // count
 
 
-def log_tail(session: Session, job_id: str, lines: int) -> str:
+def log_tail(session: Session, owner: str, job_id: str, lines: int) -> str:
     """The last lines of the newest attempt that has written any; empty before that."""
-    job = get(session, Job, job_id)
+    job = get(session, Job, owner, job_id)
     newest = select(Attempt.log).where(Attempt.job_id == job.id, Attempt.log != "").order_by(Attempt.number.desc())
     text = session.scalar(newest.limit(1)) or ""
     return "".join(text.splitlines(keepends=True)[-lines:])

@@ -24,13 +24,13 @@ def tag(version: int, retry_of: str | None, position: int | None) -> str:
     return f'"{version}-{position or 0}{"r" if retry_of else ""}-{_shape()}"'
 
 
-def stored_tag(job_id: str) -> str | None:
-    """The ETag as the database has it now; None where there is no such job."""
+def stored_tag(owner: str, job_id: str) -> str | None:
+    """The ETag as the database has it now; None where the owner has no such job."""
     if not is_id(job_id):
         return None
     # A transaction for one statement would be two more messages to the database.
     with db.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        found = connection.execute(_STATE, {"job_id": job_id}).one_or_none()
+        found = connection.execute(_STATE, {"job_id": job_id, "owner": owner}).one_or_none()
     return None if found is None else tag(*found)
 
 
@@ -48,7 +48,7 @@ _before = (
 _place = case((Job.status == JobStatus.QUEUED, select(func.count()).select_from(_before).scalar_subquery()))
 
 
-_STATE = select(Job.version, Job.retry_of, _place).where(Job.id == bindparam("job_id"))
+_STATE = select(Job.version, Job.retry_of, _place).where(Job.id == bindparam("job_id"), Job.owner == bindparam("owner"))
 
 
 @cache

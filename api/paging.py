@@ -30,8 +30,11 @@ class Page(Generic[Row]):
     next_cursor: str | None
 
 
-def page(session: Session, table: type[Row], query: Select[Row], limit: int, cursor: str | None) -> Page[Row]:
-    """One page of a query, newest first. Invalid where the cursor is none of ours."""
+def page(
+    session: Session, table: type[Row], owner: str, query: Select[Row], limit: int, cursor: str | None
+) -> Page[Row]:
+    """One page of what the owner has of a query, newest first. Invalid where the cursor is none of ours."""
+    query = query.where(table.owner == owner)
     if cursor is not None:
         query = query.where(tuple_(table.created_at, table.id) < tuple_(*_place(cursor)))
     query = query.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)

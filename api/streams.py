@@ -32,16 +32,16 @@ class Pace:
     poll_s: float = 5.0
 
 
-def read(job_id: str, after: int, limit: int = _BATCH) -> history.Slice:
+def read(owner: str, job_id: str, after: int, limit: int = _BATCH) -> history.Slice:
     """Some events, in a transaction of their own."""
     with db.session() as session:
-        return history.events(session, job_id, after, limit)
+        return history.events(session, owner, job_id, after, limit)
 
 
-def _read_patiently(job_id: str, after: int) -> history.Slice:
+def _read_patiently(owner: str, job_id: str, after: int) -> history.Slice:
     """As `read`. A database that is away gives nothing for now: a browser that is sent away does not come back."""
     try:
-        return read(job_id, after)
+        return read(owner, job_id, after)
     except DATABASE_DOWN:
         return history.Slice([], ended=False)
     except NotFound:  # deleted meanwhile
@@ -73,12 +73,15 @@ class Reader:
         self._fresh_s = pace.poll_s / 2
         self._asked: dict[str, tuple[_Question, float, asyncio.Task[Part]]] = {}
 
-    async def read(self, job_id: str, after: int, ring: int | None) -> Part:
-        """What follows `after`. An answer that is younger than half a poll is given again until the bell rings."""
+    async def read(self, owner: str, job_id: str, after: int, ring: int | None) -> Part:
+        """What follows `after`. An answer that is younger than half a poll is given again until the bell rings.
+
+        Whoever asks has been found to be the job's owner, which never changes: one answer is for all who listen.
+        """
         question = (job_id, after, ring)
         known, at, reading = self._asked.get(job_id, (None, 0.0, None))
         if reading is None or known != question or time.monotonic() - at > self._fresh_s:
-            reading = asyncio.create_task(run_in_threadpool(_part, job_id, after))
+            reading = asyncio.create_task(run_in_threadpool(_part, owner, job_id, after))
             self._asked[job_id] = question, time.monotonic(), reading
         # One who goes away must not take the answer along.
         return await asyncio.shield(reading)
@@ -88,14 +91,14 @@ class Reader:
         self._asked.pop(job_id, None)
 
 
-async def stream(bell: Bell, reader: Reader, pace: Pace, job_id: str, after: int) -> AsyncIterator[str]:
+async def stream(bell: Bell, reader: Reader, pace: Pace, owner: str, job_id: str, after: int) -> AsyncIterator[str]:
     """The text of the stream. It starts with a comment, so that the headers go out at once."""
     yield ": events of a job; the id is the number of the event\nretry: 2000\n\n"
     spoke_at = time.monotonic()
     try:
         async with bell.heard(job_id) as rung:
             while not bell.closing:
-                part = await reader.read(job_id, after, bell.last_ring(job_id))
+                part = await reader.read(owner, job_id, after, bell.last_ring(job_id))
                 if part.text:
                     yield part.text
                     after, spoke_at = part.last, time.monotonic()
@@ -113,8 +116,8 @@ async def stream(bell: Bell, reader: Reader, pace: Pace, job_id: str, after: int
             reader.forget(job_id)
 
 
-def _part(job_id: str, after: int) -> Part:
-    found = _read_patiently(job_id, after)
+def _part(owner: str, job_id: str, after: int) -> Part:
+    found = _read_patiently(owner, job_id, after)
     text = "".join(_text(event) for event in found.events)
     last = found.events[-1].seq if found.events else after
     return Part(text, last, len(found.events) == _BATCH, found.ended)

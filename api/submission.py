@@ -20,7 +20,7 @@ from core import jobs
 from core.errors import Conflict, Invalid, Problem, RequestError
 from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import LOCAL_OWNER, Dataset, IdempotencyKey, Job, Teacher
+from models.tables import Dataset, IdempotencyKey, Job, Teacher
 
 _ROUTE = "POST /jobs"
 
@@ -33,48 +33,48 @@ class Submitted:
     replayed: bool
 
 
-def submit(session: Session, spec: JobSpec, body: Any, key: str | None) -> Submitted:
+def submit(session: Session, owner: str, spec: JobSpec, body: Any, key: str | None) -> Submitted:
     """The job for this spec. Invalid or Conflict with pointers into `body` where it cannot be made."""
     fingerprint = _fingerprint(spec)
-    if key is not None and (earlier := _made_before(session, key, fingerprint)):
+    if key is not None and (earlier := _made_before(session, owner, key, fingerprint)):
         return Submitted(earlier, replayed=True)
-    resolved, found = checked(session, spec)
+    resolved, found = checked(session, owner, spec)
     if found:
         raise refusal(found, body)
-    job = jobs.submit(session, resolved)
+    job = jobs.submit(session, resolved, owner=owner)
     if key is not None:
-        session.add(IdempotencyKey(key=key, route=_ROUTE, body_sha256=fingerprint, made=job.id))
+        session.add(IdempotencyKey(owner=owner, key=key, route=_ROUTE, body_sha256=fingerprint, made=job.id))
     session.flush()
     session.refresh(job)
     return Submitted(job, replayed=False)
 
 
-def checked(session: Session, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:
+def checked(session: Session, owner: str, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:
     """The spec as it would run, and all that keeps it from running.
 
     The rows are held (FOR KEY SHARE) to the end of the transaction, so that none is deleted under a job that names it.
     """
-    rows = _rows(session, spec, with_for_update={"key_share": True, "read": True})
+    rows = _rows(session, owner, spec, held=True)
     found = fit.faults(spec, rows)
     if found or rows.data is None:
         return spec, found
     return fit.adapted(spec, rows.data).resolved(), []
 
 
-def _rows(session: Session, spec: JobSpec, **options: Any) -> Rows:
+def _rows(session: Session, owner: str, spec: JobSpec, *, held: bool = False) -> Rows:
     """What there is of all that the spec names."""
-    teachers = {name: find(session, Teacher, name, **options) for name in spec.teacher.teacher_ids()}
-    outputs = {name: find(session, Dataset, name, **options) for name in spec.teacher.output_ids()}
+    teachers = {name: find(session, Teacher, owner, name, held=held) for name in spec.teacher.teacher_ids()}
+    outputs = {name: find(session, Dataset, owner, name, held=held) for name in spec.teacher.output_ids()}
     return Rows(
-        find(session, Dataset, spec.dataset, **options),
+        find(session, Dataset, owner, spec.dataset, held=held),
         {name: row for name, row in teachers.items() if row is not None},
         {name: row for name, row in outputs.items() if row is not None},
     )
 
 
-def paired(session: Session, spec: JobSpec) -> list[Paired]:
+def paired(session: Session, owner: str, spec: JobSpec) -> list[Paired]:
     """How the terms that read features would be paired; nothing where the data or a teacher cannot be used yet."""
-    rows = _rows(session, spec)
+    rows = _rows(session, owner, spec)
     known = {member.key: rows.of(member) for member in members(spec)}
     if rows.data is None or None in known.values():
         return []
@@ -97,10 +97,10 @@ def _fingerprint(spec: JobSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _made_before(session: Session, key: str, fingerprint: str) -> Job | None:
+def _made_before(session: Session, owner: str, key: str, fingerprint: str) -> Job | None:
     """The job that this key has made. A second request with the key waits here until the first has committed."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{_ROUTE} {key}", 0))))
-    earlier = session.get(IdempotencyKey, (LOCAL_OWNER, key, _ROUTE))
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{owner} {_ROUTE} {key}", 0))))
+    earlier = session.get(IdempotencyKey, (owner, key, _ROUTE))
     if earlier is None:
         return None
     if earlier.body_sha256 != fingerprint:

@@ -19,7 +19,7 @@ from models.canonical import CheckLine
 from models.spec.data import DatasetSpec
 from models.spec.teachers import TeacherSpec
 from models.status import CheckStatus
-from models.tables import Dataset, Json, Teacher
+from models.tables import LOCAL_OWNER, Dataset, Json, Teacher
 from models.work import IntakeResult
 
 Kind = Literal["teachers", "datasets"]
@@ -41,18 +41,22 @@ class CheckClaim:
     lease_s: float
 
 
-def submit_teacher(session: Session, name: str, upload_id: str, spec: TeacherSpec) -> Teacher:
+def submit_teacher(
+    session: Session, name: str, upload_id: str, spec: TeacherSpec, *, owner: str = LOCAL_OWNER
+) -> Teacher:
     """A new teacher that waits for its check."""
-    teacher = Teacher(id=new_id("tch"), name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
+    teacher = Teacher(id=new_id("tch"), owner=owner, name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
     session.add(teacher)
     session.flush()
     session.refresh(teacher)
     return teacher
 
 
-def submit_dataset(session: Session, name: str, upload_id: str, spec: DatasetSpec) -> Dataset:
+def submit_dataset(
+    session: Session, name: str, upload_id: str, spec: DatasetSpec, *, owner: str = LOCAL_OWNER
+) -> Dataset:
     """A new data set that waits for its check."""
-    dataset = Dataset(id=new_id("dst"), name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
+    dataset = Dataset(id=new_id("dst"), owner=owner, name=name, upload_id=upload_id, spec=spec.model_dump(mode="json"))
     session.add(dataset)
     session.flush()
     session.refresh(dataset)

@@ -45,7 +45,7 @@ from core.job_rows import (
 from core.settings import settings
 from models.spec.job import JobSpec
 from models.status import LEASED, Desired, FailureClass, JobStatus, Phase
-from models.tables import Artifact, Attempt, Job, JobOutputs, JobTeacher, Json
+from models.tables import LOCAL_OWNER, Artifact, Attempt, Job, JobOutputs, JobTeacher, Json
 
 __all__ = [
     "CHANNEL",
@@ -90,6 +90,7 @@ def submit(
     session: Session,
     spec: JobSpec,
     *,
+    owner: str = LOCAL_OWNER,
     retry_of: str | None = None,
     retry_from: str | None = None,
     checkpoint: Json | None = None,
@@ -98,6 +99,7 @@ def submit(
     resolved = spec.resolved()
     job = Job(
         id=new_id("job"),
+        owner=owner,
         name=resolved.name,
         labels=resolved.labels,
         spec=resolved.model_dump(mode="json"),
@@ -308,7 +310,7 @@ def retry(session: Session, job_id: str, from_: Literal["start", "checkpoint"]) 
         raise Conflict(f'Job {job_id} has left no checkpoint to go on from: use {{"from": "start"}}.')
     spec = JobSpec.model_validate(job.spec)
     checkpoint = job.checkpoint if from_ == "checkpoint" else None
-    return submit(session, spec, retry_of=job.id, retry_from=from_, checkpoint=checkpoint)
+    return submit(session, spec, owner=job.owner, retry_of=job.id, retry_from=from_, checkpoint=checkpoint)
 
 
 def delete(session: Session, job_id: str) -> list[str]:

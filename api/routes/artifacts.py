@@ -12,6 +12,7 @@ from sqlalchemy import select
 from starlette.responses import Response, StreamingResponse
 
 from api import ranges
+from api.callers import Who
 from api.deps import get
 from api.errors import documented, problem
 from api.schemas import ArtifactList
@@ -43,10 +44,10 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/artifacts", operation_id="list_artifacts", summary="The files of a job", responses=documented(404))
-def list_artifacts(job_id: str) -> ArtifactList:
+def list_artifacts(job_id: str, who: Who) -> ArtifactList:
     """Empty until the job has ended: files appear all at once, with the state."""
     with db.session() as session:
-        job = get(session, Job, job_id)
+        job = get(session, Job, who.owner, job_id)
         found = session.scalars(select(Artifact).where(Artifact.job_id == job.id).order_by(Artifact.name))
         return ArtifactList(items=[artifact_view(artifact) for artifact in found])
 
@@ -59,9 +60,9 @@ def list_artifacts(job_id: str) -> ArtifactList:
     response_class=StreamingResponse,
     responses=_FILE,
 )
-async def download_artifact(job_id: str, name: str, request: Request) -> Response:
+async def download_artifact(job_id: str, name: str, request: Request, who: Who) -> Response:
     """HEAD, one Range and If-Range are understood, so that a download that broke off can go on where it was."""
-    return await _download(job_id, name, request)
+    return await _download(who.owner, job_id, name, request)
 
 
 @router.head(f"/{STUDENT}", include_in_schema=False)
@@ -72,13 +73,13 @@ async def download_artifact(job_id: str, name: str, request: Request) -> Respons
     response_class=StreamingResponse,
     responses=_FILE,
 )
-async def download_student(job_id: str, request: Request) -> Response:
+async def download_student(job_id: str, request: Request, who: Who) -> Response:
     """A plain state_dict that `torch.load(weights_only=True)` opens; resumable as every file is."""
-    return await _download(job_id, STUDENT, request)
+    return await _download(who.owner, job_id, STUDENT, request)
 
 
-async def _download(job_id: str, name: str, request: Request) -> Response:
-    artifact = await asyncio.to_thread(_find, job_id, name)
+async def _download(owner: str, job_id: str, name: str, request: Request) -> Response:
+    artifact = await asyncio.to_thread(_find, owner, job_id, name)
     etag = f'"{artifact.sha256}"'
     headers = _headers(artifact, etag)
     if ranges.not_modified(request.headers, etag):
@@ -104,9 +105,9 @@ async def _download(job_id: str, name: str, request: Request) -> Response:
     return StreamingResponse(body, status_code=status, headers=headers, media_type=artifact.media_type)
 
 
-def _find(job_id: str, name: str) -> Artifact:
+def _find(owner: str, job_id: str, name: str) -> Artifact:
     with db.session() as session:
-        job = get(session, Job, job_id)
+        job = get(session, Job, owner, job_id)
         artifact = session.get(Artifact, (job.id, name)) if "\x00" not in name else None
         if artifact is not None:
             return artifact

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from api import examples
 from api.body import JsonRoute
+from api.callers import Who
 from api.checked import remove, require_upload
 from api.deps import get
 from api.errors import documented
@@ -28,7 +29,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=JsonRoute)
     responses=documented(400, 413),
 )
 def create_dataset(
-    body: Annotated[DatasetCreate, Body(openapi_examples=examples.DATASETS)], response: Response
+    body: Annotated[DatasetCreate, Body(openapi_examples=examples.DATASETS)], response: Response, who: Who
 ) -> DatasetView:
     """The upload is checked and converted by a worker: the data set is `checking`, then `ready` or `rejected`.
 
@@ -37,8 +38,8 @@ def create_dataset(
     """
     spec = DatasetSpec.model_validate(body.model_dump(exclude={"name", "upload"}, exclude_unset=True))
     with db.session() as session:
-        require_upload(session, body.upload)
-        dataset = checks.submit_dataset(session, body.name, body.upload, spec)
+        require_upload(session, who.owner, body.upload)
+        dataset = checks.submit_dataset(session, body.name, body.upload, spec, owner=who.owner)
         session.flush()
         session.refresh(dataset)
         view = checked_view(DatasetView, dataset)
@@ -48,10 +49,10 @@ def create_dataset(
 
 
 @router.get("", operation_id="list_datasets", summary="Data sets, newest first", responses=documented())
-def list_datasets(limit: Limit = 50, cursor: Cursor = None) -> DatasetList:
+def list_datasets(who: Who, limit: Limit = 50, cursor: Cursor = None) -> DatasetList:
     """A page of data sets; `next_cursor` leads to the next one and is null on the last."""
     with db.session() as session:
-        found = page(session, Dataset, select(Dataset), limit, cursor)
+        found = page(session, Dataset, who.owner, select(Dataset), limit, cursor)
         return DatasetList(items=[checked_view(DatasetView, row) for row in found.rows], next_cursor=found.next_cursor)
 
 
@@ -62,10 +63,10 @@ def list_datasets(limit: Limit = 50, cursor: Cursor = None) -> DatasetList:
     response_model=DatasetView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
-def get_dataset(dataset_id: str, request: Request) -> Any:
+def get_dataset(dataset_id: str, request: Request, who: Who) -> Any:
     """`report.checks` lists each check with its verdict; beside it stand counts, classes, shapes and rejected rows."""
     with db.session() as session:
-        view = checked_view(DatasetView, get(session, Dataset, dataset_id))
+        view = checked_view(DatasetView, get(session, Dataset, who.owner, dataset_id))
     return with_etag(request, view)
 
 
@@ -76,7 +77,7 @@ def get_dataset(dataset_id: str, request: Request) -> Any:
     summary="Delete a data set",
     responses=documented(404, 409),
 )
-def delete_dataset(dataset_id: str) -> None:
+def delete_dataset(dataset_id: str, who: Who) -> None:
     """Refused (409) while a job names it, because a job says for good what it was made from; the ids are listed."""
     with db.session() as session:
-        remove(session, Dataset, dataset_id)
+        remove(session, Dataset, who.owner, dataset_id)

@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from api import history, streams
+from api.callers import Who
 from api.errors import documented
 from api.schemas import EventList, Metrics
 from core import db
@@ -32,6 +33,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 async def list_events(
     job_id: str,
     request: Request,
+    who: Who,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only events numbered above this.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     last_event_id: Annotated[
@@ -44,14 +46,14 @@ async def list_events(
     The stream sends what there is, then each event as it happens, and closes after the last one of the job.
     """
     if streams.MEDIA_TYPE not in request.headers.get("accept", ""):
-        part = await run_in_threadpool(streams.read, job_id, after, limit)
+        part = await run_in_threadpool(streams.read, who.owner, job_id, after, limit)
         return EventList(items=list(part.events), next_after=part.events[-1].seq if part.events else after)
     start = last_event_id if last_event_id is not None else after
-    first = await run_in_threadpool(streams.read, job_id, start, 1)
+    first = await run_in_threadpool(streams.read, who.owner, job_id, start, 1)
     if last_event_id is not None and first.ended and not first.events:
         return Response(status_code=204)
     state = request.app.state
-    text = streams.stream(state.bell, state.reader, state.pace, job_id, start)
+    text = streams.stream(state.bell, state.reader, state.pace, who.owner, job_id, start)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(text, media_type=streams.MEDIA_TYPE, headers=headers)
 
@@ -59,11 +61,12 @@ async def list_events(
 @router.get("/metrics", operation_id="get_metrics", summary="The learning curves of a job", responses=documented(404))
 def get_metrics(
     job_id: str,
+    who: Who,
     points: Annotated[int, Query(ge=2, le=5000, description="At most so many for each run, spread evenly.")] = 500,
 ) -> Metrics:
     """One point an epoch for the student, and for the student trained alone where the job trains one."""
     with db.session() as session:
-        return history.metrics(session, job_id, points)
+        return history.metrics(session, who.owner, job_id, points)
 
 
 @router.get(
@@ -74,8 +77,10 @@ def get_metrics(
     responses=documented(404),
 )
 def get_logs(
-    job_id: str, lines: Annotated[int, Query(ge=1, le=10_000, description="So many of the last lines.")] = 200
+    job_id: str,
+    who: Who,
+    lines: Annotated[int, Query(ge=1, le=10_000, description="So many of the last lines.")] = 200,
 ) -> str:
     """Plain text: what the newest attempt printed."""
     with db.session() as session:
-        return history.log_tail(session, job_id, lines)
+        return history.log_tail(session, who.owner, job_id, lines)

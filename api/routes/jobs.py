@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from api import examples, files, job_tags, submission
 from api.body import JsonRoute, parsed_body
+from api.callers import Caller, Who
 from api.deps import get
 from api.errors import documented, not_json
 from api.fitting.fault import Fault
@@ -53,6 +54,7 @@ def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)],
     request: Request,
     response: Response,
+    who: Who,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """The job is stored with every default filled in and waits in the queue.
@@ -61,7 +63,7 @@ def create_job(
     field named: 422 where the spec must change, 409 (`not_ready`) where the teacher or the data is still being checked.
     """
     with db.session() as session:
-        submitted = submission.submit(session, spec, parsed_body(request), idempotency_key)
+        submitted = submission.submit(session, who.owner, spec, parsed_body(request), idempotency_key)
         view = job_view(session, submitted.job)
     if submitted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -80,7 +82,7 @@ def create_job(
         "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}}}}
     },
 )
-def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> Validation:
+def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)], who: Who) -> Validation:
     """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run.
 
     `pairs` shows which points of the student would be compared with which of the teacher where a loss reads features.
@@ -95,8 +97,8 @@ def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)]) -> 
             valid=False, problems=[_problem(p.pointer, p.message, "invalid") for p in found], resolved=None
         )
     with db.session() as session:
-        resolved, faults = submission.checked(session, spec)
-        paired = submission.paired(session, spec)
+        resolved, faults = submission.checked(session, who.owner, spec)
+        paired = submission.paired(session, who.owner, spec)
     return Validation(
         valid=not faults,
         problems=[_of_fault(fault, body) for fault in faults],
@@ -130,6 +132,7 @@ def _problem(pointer: str, message: str, code: str) -> ValidationProblem:
 
 @router.get("", operation_id="list_jobs", summary="Jobs, newest first", responses=documented())
 def list_jobs(
+    who: Who,
     status: Annotated[list[JobStatus] | None, Query(description="Repeat it for any of several.")] = None,
     label: Annotated[
         list[str] | None, Query(description="`key:value`; repeat it for jobs that have all of several.")
@@ -144,7 +147,7 @@ def list_jobs(
     if label:
         query = query.where(Job.labels.contains(_labels(label)))
     with db.session() as session:
-        found = page(session, Job, query, limit, cursor)
+        found = page(session, Job, who.owner, query, limit, cursor)
         return JobList(items=job_views(session, found.rows), next_cursor=found.next_cursor)
 
 
@@ -162,22 +165,22 @@ def _labels(given: list[str]) -> dict[str, str]:
     response_model=JobView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
-def get_job(job_id: str, request: Request) -> Any:
+def get_job(job_id: str, request: Request, who: Who) -> Any:
     """Poll it with If-None-Match: the answer is 304 and empty until something has changed."""
     if "if-none-match" in request.headers:
-        tag = job_tags.stored_tag(job_id)
+        tag = job_tags.stored_tag(who.owner, job_id)
         if tag is not None and not_modified(request.headers, tag):
             return unchanged(tag)
     with db.session() as session:
-        job = get(session, Job, job_id)
+        job = get(session, Job, who.owner, job_id)
         view = job_view(session, job)
     position = view.queue.position if view.queue else None
     return with_etag(request, view, job_tags.tag(job.version, job.retry_of, position))
 
 
-def _steer(job_id: str, wish: Callable[[Session, str], Job]) -> JobView:
+def _steer(who: Caller, job_id: str, wish: Callable[[Session, str], Job]) -> JobView:
     with db.session() as session:
-        get(session, Job, job_id)
+        get(session, Job, who.owner, job_id)
         job = wish(session, job_id)
         session.flush()
         session.refresh(job)
@@ -191,17 +194,17 @@ def _steer(job_id: str, wish: Callable[[Session, str], Job]) -> JobView:
     summary="Cancel a job",
     responses=documented(404, 409),
 )
-def cancel_job(job_id: str) -> JobView:
+def cancel_job(job_id: str, who: Who) -> JobView:
     """A queued job is cancelled at once, a running one within seconds. A job that has ended answers 409."""
-    return _steer(job_id, jobs.request_cancel)
+    return _steer(who, job_id, jobs.request_cancel)
 
 
 @router.post(
     "/{job_id}/pause", status_code=202, operation_id="pause_job", summary="Pause a job", responses=documented(404, 409)
 )
-def pause_job(job_id: str) -> JobView:
+def pause_job(job_id: str, who: Who) -> JobView:
     """The job frees its device and waits until it is resumed."""
-    return _steer(job_id, jobs.request_pause)
+    return _steer(who, job_id, jobs.request_pause)
 
 
 @router.post(
@@ -211,9 +214,9 @@ def pause_job(job_id: str) -> JobView:
     summary="Resume a paused job",
     responses=documented(404, 409),
 )
-def resume_job(job_id: str) -> JobView:
+def resume_job(job_id: str, who: Who) -> JobView:
     """The job goes back into the queue."""
-    view = _steer(job_id, jobs.request_resume)
+    view = _steer(who, job_id, jobs.request_resume)
     queue.wake_job(view.id)
     return view
 
@@ -228,11 +231,12 @@ def resume_job(job_id: str) -> JobView:
 def retry_job(
     job_id: str,
     response: Response,
+    who: Who,
     body: Annotated[RetryBody | None, Body(openapi_examples=examples.RETRIES)] = None,
 ) -> JobView:
     """The new job has the same spec, and `retry_of` names this one, which stays as it is."""
     wanted = body or RetryBody()
-    view = _steer(job_id, lambda session, given: jobs.retry(session, given, wanted.from_))
+    view = _steer(who, job_id, lambda session, given: jobs.retry(session, given, wanted.from_))
     queue.wake_job(view.id)
     response.headers["Location"] = f"/jobs/{view.id}"
     return view
@@ -241,9 +245,9 @@ def retry_job(
 @router.delete(
     "/{job_id}", status_code=204, operation_id="delete_job", summary="Delete a job", responses=documented(404, 409)
 )
-def delete_job(job_id: str) -> None:
+def delete_job(job_id: str, who: Who) -> None:
     """Only a job that has ended can be deleted; its events and files go with it."""
     with db.session() as session:
-        get(session, Job, job_id)
+        get(session, Job, who.owner, job_id)
         keys = jobs.delete(session, job_id)
     files.discard(keys)

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from api import examples
 from api.body import JsonRoute
+from api.callers import Who
 from api.checked import remove, require_upload
 from api.deps import get
 from api.errors import documented
@@ -28,7 +29,7 @@ router = APIRouter(prefix="/teachers", tags=["teachers"], route_class=JsonRoute)
     responses=documented(400, 413),
 )
 def create_teacher(
-    body: Annotated[TeacherCreate, Body(openapi_examples=examples.TEACHERS)], response: Response
+    body: Annotated[TeacherCreate, Body(openapi_examples=examples.TEACHERS)], response: Response, who: Who
 ) -> TeacherView:
     """The upload is checked and converted by a worker: the teacher is `checking`, then `ready` or `rejected`.
 
@@ -37,8 +38,8 @@ def create_teacher(
     """
     spec = TeacherSpec.model_validate(body.model_dump(exclude={"name", "upload"}, exclude_unset=True))
     with db.session() as session:
-        require_upload(session, body.upload)
-        teacher = checks.submit_teacher(session, body.name, body.upload, spec)
+        require_upload(session, who.owner, body.upload)
+        teacher = checks.submit_teacher(session, body.name, body.upload, spec, owner=who.owner)
         session.flush()
         session.refresh(teacher)
         view = checked_view(TeacherView, teacher)
@@ -48,10 +49,10 @@ def create_teacher(
 
 
 @router.get("", operation_id="list_teachers", summary="Teachers, newest first", responses=documented())
-def list_teachers(limit: Limit = 50, cursor: Cursor = None) -> TeacherList:
+def list_teachers(who: Who, limit: Limit = 50, cursor: Cursor = None) -> TeacherList:
     """A page of teachers; `next_cursor` leads to the next one and is null on the last."""
     with db.session() as session:
-        found = page(session, Teacher, select(Teacher), limit, cursor)
+        found = page(session, Teacher, who.owner, select(Teacher), limit, cursor)
         return TeacherList(items=[checked_view(TeacherView, row) for row in found.rows], next_cursor=found.next_cursor)
 
 
@@ -62,10 +63,10 @@ def list_teachers(limit: Limit = 50, cursor: Cursor = None) -> TeacherList:
     response_model=TeacherView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
 )
-def get_teacher(teacher_id: str, request: Request) -> Any:
+def get_teacher(teacher_id: str, request: Request, who: Who) -> Any:
     """`report.checks` lists each check with its verdict; beside it stand parameters, FLOPs, shapes and taps."""
     with db.session() as session:
-        view = checked_view(TeacherView, get(session, Teacher, teacher_id))
+        view = checked_view(TeacherView, get(session, Teacher, who.owner, teacher_id))
     return with_etag(request, view)
 
 
@@ -76,7 +77,7 @@ def get_teacher(teacher_id: str, request: Request) -> Any:
     summary="Delete a teacher",
     responses=documented(404, 409),
 )
-def delete_teacher(teacher_id: str) -> None:
+def delete_teacher(teacher_id: str, who: Who) -> None:
     """Refused (409) while a job names it, because a job says for good what it was made from; the ids are listed."""
     with db.session() as session:
-        remove(session, Teacher, teacher_id)
+        remove(session, Teacher, who.owner, teacher_id)

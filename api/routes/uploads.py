@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from api.callers import Who
 from api.deps import get
 from api.errors import documented, of_error
 from api.schemas import UploadView
@@ -54,6 +55,7 @@ _BODY: dict[str, Any] = {
 async def create_upload(
     request: Request,
     response: Response,
+    who: Who,
     filename: Annotated[
         str, Query(max_length=1000, description="Kept as text, for people.", examples=["teacher.pth"])
     ] = "upload",
@@ -72,7 +74,7 @@ async def create_upload(
         return of_error(error, headers={"Connection": "close"})
     except ClientDisconnect:
         raise Malformed("The connection ended before the whole body was sent; nothing was kept") from None
-    upload = await asyncio.to_thread(_record, filename, stored)
+    upload = await asyncio.to_thread(_record, who.owner, filename, stored)
     response.headers["Location"] = f"/uploads/{upload.id}"
     return upload
 
@@ -120,9 +122,10 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise Malformed("The body is empty; send the bytes of the file", code="empty_body")
 
 
-def _record(filename: str, stored: Stored) -> UploadView:
+def _record(owner: str, filename: str, stored: Stored) -> UploadView:
     upload = Upload(
         id=new_id("upl"),
+        owner=owner,
         filename=_cleaned(filename),
         size=stored.size,
         sha256=stored.sha256,
@@ -143,7 +146,7 @@ def _cleaned(filename: str) -> str:
 
 
 @router.get("/{upload_id}", operation_id="get_upload", summary="One upload", responses=documented(404))
-def get_upload(upload_id: str) -> UploadView:
+def get_upload(upload_id: str, who: Who) -> UploadView:
     """What was stored: its size and its sha256."""
     with db.session() as session:
-        return upload_view(get(session, Upload, upload_id))
+        return upload_view(get(session, Upload, who.owner, upload_id))

@@ -233,7 +233,7 @@ def test_the_tag_of_a_poll_is_the_tag_of_the_answer_and_follows_every_change(api
     def look() -> None:
         """A whole answer has the tag that a poll asks for, and one that no earlier answer had."""
         etag = api.get(f"/jobs/{job}").headers["etag"]
-        assert etag == job_tags.stored_tag(job)
+        assert etag == job_tags.stored_tag("local", job)
         assert api.get(f"/jobs/{job}", headers={"If-None-Match": etag}).status_code == 304
         assert etag not in seen
         seen.append(etag)
@@ -247,8 +247,8 @@ def test_the_tag_of_a_poll_is_the_tag_of_the_answer_and_follows_every_change(api
     look()
     assert api.delete(f"/jobs/{first}").status_code == 204  # what this one is a retry of is gone from its answer
     look()
-    assert job_tags.stored_tag("job_0") is None
-    assert job_tags.stored_tag("\x00") is None
+    assert job_tags.stored_tag("local", "job_0") is None
+    assert job_tags.stored_tag("local", "\x00") is None
     problem(api.get("/jobs/job_0", headers={"If-None-Match": seen[0]}), 404, "not_found")
 
 
@@ -266,7 +266,7 @@ def test_places_in_the_queue_are_counted_to_a_thousand(api: httpx.Client, made: 
         job: api.get(f"/jobs/{job}").json()["queue"]["position"] for job in (first, "job_1", "job_998", "job_1099")
     }
     assert places == {first: 1, "job_1": 2, "job_998": 999, "job_1099": 1000}
-    assert all(api.get(f"/jobs/{job}").headers["etag"] == job_tags.stored_tag(job) for job in places)
+    assert all(api.get(f"/jobs/{job}").headers["etag"] == job_tags.stored_tag("local", job) for job in places)
     listed = api.get("/jobs?limit=200").json()["items"]
     assert {job["queue"]["position"] for job in listed} >= {1000}
 
