@@ -42,8 +42,9 @@ from core.job_rows import (
     wish,
     write,
 )
+from core.queue_order import take_next
 from core.settings import settings
-from models.spec.job import JobSpec
+from models.spec.job import PRIORITIES, JobSpec
 from models.status import LEASED, Desired, FailureClass, JobStatus, Phase
 from models.tables import LOCAL_OWNER, Artifact, Attempt, Job, JobOutputs, JobTeacher, Json
 
@@ -104,6 +105,7 @@ def submit(
         labels=resolved.labels,
         spec=resolved.model_dump(mode="json"),
         dataset_id=resolved.dataset,
+        priority=PRIORITIES.index(resolved.priority),
         max_attempts=resolved.limits.max_attempts,
         retry_of=retry_of,
         retry_from=retry_from,
@@ -128,19 +130,13 @@ def submit(
 def claim(
     session: Session, *, worker: str, lease_s: float, job_id: str | None = None, token: str | None = None
 ) -> Claim | None:
-    """Take the oldest queued job, or the one named; None where there is none to take.
+    """Take the job that is next (core.queue_order), or the one named; None where there is none to take.
 
     A caller that makes the token itself can find out by `attempt_of` whether a commit went through whose answer it
     did not get.
     """
     token = token or secrets.token_hex(16)
-    wanted = [Job.status == JobStatus.QUEUED, Job.queued_at <= func.now()]
-    if job_id is not None:
-        wanted.append(Job.id == job_id)
-    best = select(Job).where(*wanted).order_by(Job.queued_at, Job.id).limit(1)
-    job = session.scalars(
-        best.with_for_update(skip_locked=True).execution_options(populate_existing=True)
-    ).one_or_none()
+    job = take_next(session, job_id)
     if job is None:
         return None
     number = job.attempt + 1
@@ -154,6 +150,7 @@ def claim(
         lease_expires_at=from_now(lease_s),
         phase=Phase.STAGING,
         started_at=func.coalesce(Job.started_at, func.now()),
+        claimed_at=func.now(),
     )
     session.add(Attempt(job_id=job.id, number=number, worker=worker, lease_token=token))
     session.flush()

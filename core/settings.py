@@ -42,7 +42,19 @@ class Settings(BaseSettings):
     keep_s: float = Field(
         default=7 * 86_400.0,
         gt=0,
-        description="An unused upload, an Idempotency-Key and a stored file that no row names are kept so long.",
+        description="An unused upload and a stored file that no row names are kept so long.",
+    )
+    idempotency_s: float = Field(
+        default=86_400.0, gt=0, description="How long the answer to a POST with an Idempotency-Key is given again."
+    )
+    resumable_s: float = Field(
+        default=86_400.0, gt=0, description="A resumable upload to which nothing is added for so long is removed."
+    )
+    priority_step_s: float = Field(
+        default=6 * 3600.0, gt=0, description="A queued job that has waited so long counts as one priority higher."
+    )
+    max_running_per_owner: int = Field(
+        default=0, ge=0, description="Jobs of one owner that run at once; more of them wait. 0: no limit."
     )
     retry_wait_s: float = Field(
         default=5.0, ge=0, description="A job that the machine failed waits so long, and twice as long each next time."
@@ -66,6 +78,19 @@ class Settings(BaseSettings):
     check_max_seconds: int = Field(default=1800, ge=1, description="Time that the check of one upload may take.")
     check_max_bytes: int = Field(default=16 * 2**30, ge=2**30, description="Address space of an intake child.")
     check_max_attempts: int = Field(default=3, ge=1, description="Then an upload whose checks crash is rejected.")
+
+    webhooks_private_hosts: bool = Field(
+        default=False,
+        description="Webhooks may go to private and loopback addresses, and without TLS: where receivers are inside.",
+    )
+    webhook_timeout_s: float = Field(default=10.0, gt=0, description="How long a webhook may take to answer.")
+    webhook_at_once: int = Field(default=2, ge=1, description="Messages on their way to one webhook at once.")
+    webhook_give_up_s: float = Field(
+        default=3 * 86_400.0,
+        gt=0,
+        description="A message is tried for so long; a webhook that has failed for so long is disabled.",
+    )
+    webhook_poll_s: float = Field(default=1.0, gt=0, description="How often messages that are due are looked for.")
 
     log_json: bool = Field(default=False, description="Logs as one JSON object a line.")
     log_level: str = Field(default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")

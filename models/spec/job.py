@@ -1,7 +1,7 @@
 """The job spec: the body of `POST /jobs`."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -9,7 +9,7 @@ from models.spec.base import Entry, Name, Weight
 from models.spec.losses.menu import Loss
 from models.spec.students import Architecture
 from models.spec.teaching import Regime, Teacher
-from models.spec.training import Train
+from models.spec.training import FixedViews, Train
 
 Export = Literal["pth"]
 
@@ -18,6 +18,11 @@ EXPORTS: dict[Export, str] = {
     "pth": "student.pth: a plain state_dict that torch.load(weights_only=True) opens, with student.py beside it where "
     "the architecture is of this service.",
 }
+
+
+Priority = Literal["low", "normal", "high"]
+#: From the last to be served to the first; the database holds the place.
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 class Limits(Entry):
@@ -62,6 +67,17 @@ def _refuse_mixtures(train: Train, guide: Regime, losses: list[Loss], whose: str
         raise ValueError(f"{whose}`mixup` trains on mixtures of two samples, and {why}: leave it out")
 
 
+def _refuse_views(train: Train, guide: Regime, whose: str = "") -> None:
+    """Refuses fixed views where nothing can be kept of what the teacher says of them."""
+    if not isinstance(train.teacher_cache, FixedViews):
+        return
+    why = "with `mixup` no sample is seen twice" if train.mixup is not None else guide.unfit_views()
+    if why:
+        raise ValueError(
+            f"{whose}`teacher_cache` with `views` keeps what the teacher says of each view, and {why}: leave it out"
+        )
+
+
 _Losses = Annotated[list[Annotated[Loss, AfterValidator(_can_listen)]], Field(min_length=1, max_length=16)]
 LossList = Annotated[_Losses, BeforeValidator(_as_list, json_schema_input_type=Loss | _Losses)]
 
@@ -102,6 +118,9 @@ class JobSpec(Entry):
     train: Train = Field(default=Train(), validate_default=True)
     export: list[Export] = Field(default=["pth"], min_length=1, max_length=8)
     limits: Limits = Limits()
+    priority: Priority = Field(
+        default="normal", description="Who is served first when devices are scarce; it changes nothing of the result."
+    )
     allow_weak_teacher: bool = Field(
         default=False, description="Train even where the teacher scores at or near chance on the validation split."
     )
@@ -157,6 +176,19 @@ class JobSpec(Entry):
             _refuse_mixtures(assistant.train or train, guides[-1], assistant.loss or losses, own)
             guides.append(Regime())  # what follows is taught by a network
         _refuse_mixtures(train, guides[-1], losses)
+        return train
+
+    @field_validator("train")
+    @classmethod
+    def _views_can_be_kept(cls, train: Train, info: ValidationInfo) -> Train:
+        if "teacher" not in info.data:
+            return train
+        guide: Regime = info.data["teacher"]
+        for at, assistant in enumerate(info.data.get("assistants") or []):
+            own = f"assistant {at + 1}: " if assistant.train else ""
+            _refuse_views(assistant.train or train, guide, own)
+            guide = Regime()  # what follows is taught by a network
+        _refuse_views(train, guide)
         return train
 
     @field_validator("labels")

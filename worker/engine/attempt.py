@@ -77,7 +77,7 @@ class Attempt:
 
 def fingerprint(order: WorkOrder) -> str:
     """A hash of whatever decides what the student becomes."""
-    spec = order.spec.resolved().model_dump(mode="json", exclude={"name", "labels", "limits", "export"})
+    spec = order.spec.resolved().model_dump(mode="json", exclude={"name", "labels", "limits", "export", "priority"})
     inputs = order.model_dump(mode="json", include={"teachers", "outputs", "dataset", "dataset_sha256"})
     content = [spec, inputs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

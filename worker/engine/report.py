@@ -108,8 +108,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def spec_sha256(order: WorkOrder) -> str:
-    """The hash of the resolved spec, its fields sorted."""
-    spec = order.spec.resolved().model_dump(mode="json")
+    """The hash of the resolved spec, its fields sorted; when it is served changes nothing of what it makes."""
+    spec = order.spec.resolved().model_dump(mode="json", exclude={"priority"})
     return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
