@@ -12,11 +12,15 @@ from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
-from models.status import LEASED, MOVES, Desired, JobStatus
+from core.webhooks import announce
+from models.status import LEASED, MOVES, TERMINAL, Desired, JobStatus
 from models.tables import Event, Job, Json
 
 #: LISTEN on it for ids of jobs that have changed.
 CHANNEL = "distillery_events"
+
+#: What webhooks are told of, and how it is called there.
+_TOLD = {status: status.value for status in (*TERMINAL, JobStatus.PAUSED)} | {JobStatus.RUNNING: "started"}
 
 Line = tuple[str, Json]
 """The type of an event and its data."""
@@ -78,6 +82,8 @@ def move(session: Session, job: Job, to: JobStatus, lines: Sequence[Line], **val
     assert to in MOVES[job.status], f"{job.status} -> {to}"
     moved = write(session, [Job.id == job.id, Job.status == job.status], lines, {"status": to, **values})
     assert moved is not None, "its row is locked"
+    if (said := _TOLD.get(to)) and (to is not JobStatus.RUNNING or moved.attempt == 1):
+        announce(session, moved.owner, "job", moved.id, said)
     return moved
 
 

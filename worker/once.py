@@ -1,8 +1,9 @@
-"""`python -m worker.once jobs|checks|collect`: take what waits in PostgreSQL, or what nobody needs any more, and end.
+"""`python -m worker.once jobs|checks|collect|webhooks`: what a worker does beside its messages.
 
 The patrol starts it: for jobs and checks when a message has evidently not come (Redis is away, or Celery no longer
-listens to it), to collect from time to time. It is a process of its own rather than a thread of the parent, because the
-parent forks, and because a supervisor must be able to be killed alone.
+listens to it), to collect what nobody needs any more from time to time, and to send webhooks as long as there are any.
+It is a process of its own rather than a thread of the parent, because the parent forks, and because a supervisor must
+be able to be killed alone.
 """
 
 import sys
@@ -11,13 +12,14 @@ from core.logs import configure
 from worker import drain
 from worker.collect import collect
 from worker.loop import run_checks, run_jobs
+from worker.webhooks import send_all
 
 
 def main(arguments: list[str]) -> int:
     """The door."""
-    runs = {"jobs": run_jobs, "checks": run_checks, "collect": collect}
+    runs = {"jobs": run_jobs, "checks": run_checks, "collect": collect, "webhooks": send_all}
     if len(arguments) != 1 or arguments[0] not in runs:
-        sys.stderr.write("usage: python -m worker.once jobs|checks|collect\n")
+        sys.stderr.write("usage: python -m worker.once jobs|checks|collect|webhooks\n")
         return 2
     configure()
     with drain.on_sigterm():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-from core import db, jobs, queue
+from core import db, jobs, queue, webhooks
 from core.settings import settings
 from models.status import JobStatus
 from worker import drain, health, launch
@@ -66,6 +66,7 @@ class Patrol:
             _settle()
             self._find_jobs()
             self._find_checks()
+            self._send_webhooks()
             self._collect()
             health.mark()
         except OUTAGE as error:
@@ -93,6 +94,12 @@ class Patrol:
         if is_ignored:
             log.warning("messages do not come: checks are taken from PostgreSQL without them")
             self._help("checks")
+
+    def _send_webhooks(self) -> None:
+        with db.session() as session:
+            is_needed = webhooks.any_enabled(session)
+        if is_needed:
+            self._help("webhooks")
 
     def _collect(self) -> None:
         """In a process of its own: it may take long, and a sweep must not wait for it."""
