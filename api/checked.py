@@ -2,13 +2,15 @@
 
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from api.deps import find, get
+from core import checks, job_inputs
 from core.errors import Conflict, Invalid
+from core.storage import storage
 from models.status import TERMINAL
-from models.tables import Dataset, Job, JobOutputs, JobTeacher, Teacher, Upload
+from models.tables import Dataset, Job, Teacher, Upload
 
 Checked = TypeVar("Checked", Teacher, Dataset)
 
@@ -20,27 +22,36 @@ def require_upload(session: Session, owner: str, upload_id: str) -> None:
         raise Invalid.at("/upload", message, code="unknown_upload")
 
 
-def remove(session: Session, table: type[Checked], owner: str, given: str) -> None:
-    """Delete a teacher or a data set that no job names; Conflict with the ids of the jobs that do.
-
-    The row is locked first: a job that is being submitted either is seen here or finds the row gone.
-    """
+def held(session: Session, table: type[Checked], owner: str, given: str) -> Checked:
+    """A teacher or a data set, its row locked to the end of the transaction."""
     row = get(session, table, owner, given)
     session.refresh(row, with_for_update=True)
-    users = select(Job.id).where(_names(row))
+    return row
+
+
+def recheck(session: Session, row: Teacher | Dataset) -> None:
+    """Ask for another verdict on a held row. Conflict where the file that was handed in is gone."""
+    upload = session.get_one(Upload, row.upload_id)
+    if not storage().exists(upload.storage_key):
+        raise Conflict(
+            f"The file of `{row.id}` as it was handed in is not stored any more, so it cannot be checked again. "
+            "Hand the file in once more and post it anew; what was converted of it can be used as before",
+            code="upload_gone",
+        )
+    checks.request_recheck(session, row)
+
+
+def remove(session: Session, row: Teacher | Dataset) -> None:
+    """Delete a held teacher or data set that no job names; Conflict with the ids of the jobs that do.
+
+    The row is locked: a job that is being submitted either is seen here or finds the row gone.
+    """
+    users = select(Job.id).where(job_inputs.readers(row))
     if active := _some(session, users.where(Job.status.not_in(TERMINAL))):
         raise Conflict(f"`{row.id}` is used by {active}; cancel and delete these first", code="in_use")
     if ended := _some(session, users):
         raise Conflict(f"`{row.id}` is named by {ended}, which have ended; delete these first", code="in_use")
-    session.execute(delete(table).where(table.id == row.id))
-
-
-def _names(row: Teacher | Dataset) -> ColumnElement[bool]:
-    """True of the jobs that read the row, in whatever part."""
-    if isinstance(row, Teacher):
-        return Job.id.in_(select(JobTeacher.job_id).where(JobTeacher.teacher_id == row.id))
-    given = select(JobOutputs.job_id).where(JobOutputs.dataset_id == row.id)
-    return or_(Job.dataset_id == row.id, Job.id.in_(given))
+    session.delete(row)
 
 
 def _some(session: Session, users: Select[str]) -> str:

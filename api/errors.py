@@ -36,6 +36,10 @@ _FRAMEWORK_CODES = {
 }
 
 
+#: Statuses that HTTP itself does not have.
+_PHRASES = {460: "Checksum Mismatch"}
+
+
 class BodyRefused(HTTPException):
     """Raised where FastAPI reads a body: it lets nothing but an HTTPException through."""
 
@@ -48,7 +52,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its `responses`: all of one schema."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
+        status: {"description": _PHRASES.get(status) or HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
         for status in sorted({*statuses, 422, 500, 503})
     }
 
@@ -76,7 +80,7 @@ def problem(
 
 def of_error(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer for an error of ours."""
-    more = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    more = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return problem(
         error.status, error.code, error.title, error.detail, errors=error.errors, headers={**more, **(headers or {})}
     )

@@ -24,6 +24,13 @@ def tag(version: int, retry_of: str | None, position: int | None) -> str:
     return f'"{version}-{position or 0}{"r" if retry_of else ""}-{_shape()}"'
 
 
+def same_version(given: str, current: str) -> bool:
+    """Whether If-Match means this version: the place in the queue, which others change, does not count."""
+    return (
+        given.partition("-")[0] == current.partition("-")[0] and given.rpartition("-")[2] == current.rpartition("-")[2]
+    )
+
+
 def stored_tag(owner: str, job_id: str) -> str | None:
     """The ETag as the database has it now; None where the owner has no such job."""
     if not is_id(job_id):

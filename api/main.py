@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from api import docs, errors
+from api import docs, errors, idempotency
 from api.bell import Bell
 from api.observe import Observed, ObserveMiddleware
 from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
@@ -44,6 +44,7 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     app.state.observed = Observed()
     app.add_middleware(ObserveMiddleware, observed=app.state.observed)
     errors.install(app)
+    idempotency.install(app)
     routers = [part.router for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, health, docs)]
     for router in routers:
         app.include_router(router)

@@ -90,6 +90,11 @@ class Report(Answer):
     model_config = ConfigDict(extra="allow")
 
     checks: list[CheckLineView] = []
+    rules: int | None = Field(default=None, description="The number of the rules that it was checked by.")
+    tools: dict[str, str] = Field(default={}, description="What opened the file, with versions.")
+    outdated: bool = Field(
+        default=False, description="The rules have changed since: POST .../recheck gives a verdict by those of today."
+    )
 
 
 class CheckedView(Answer):
@@ -98,6 +103,9 @@ class CheckedView(Answer):
     id: str
     name: str
     status: CheckStatus
+    is_rechecking: bool = Field(
+        default=False, description="Another check was asked for; until its verdict is there, this one counts."
+    )
     upload: str
     spec: dict[str, Any] = Field(description="As it was posted, defaults filled in.")
     report: Report

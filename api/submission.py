@@ -1,12 +1,8 @@
-"""Making a job of a spec: what does not fit is refused with its field, and one Idempotency-Key makes one job."""
+"""Making a job of a spec: what does not fit is refused with its field."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api import fit, pairs
@@ -20,33 +16,15 @@ from core import jobs
 from core.errors import Conflict, Invalid, Problem, RequestError
 from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Dataset, IdempotencyKey, Job, Teacher
-
-_ROUTE = "POST /jobs"
+from models.tables import Dataset, Job, Teacher
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """A job, and whether an earlier request with the same key had made it."""
-
-    job: Job
-    replayed: bool
-
-
-def submit(session: Session, owner: str, spec: JobSpec, body: Any, key: str | None) -> Submitted:
+def submit(session: Session, owner: str, spec: JobSpec, body: Any) -> Job:
     """The job for this spec. Invalid or Conflict with pointers into `body` where it cannot be made."""
-    fingerprint = _fingerprint(spec)
-    if key is not None and (earlier := _made_before(session, owner, key, fingerprint)):
-        return Submitted(earlier, replayed=True)
     resolved, found = checked(session, owner, spec)
     if found:
         raise refusal(found, body)
-    job = jobs.submit(session, resolved, owner=owner)
-    if key is not None:
-        session.add(IdempotencyKey(owner=owner, key=key, route=_ROUTE, body_sha256=fingerprint, made=job.id))
-    session.flush()
-    session.refresh(job)
-    return Submitted(job, replayed=False)
+    return jobs.submit(session, resolved, owner=owner)
 
 
 def checked(session: Session, owner: str, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:
@@ -89,24 +67,3 @@ def refusal(found: Sequence[Fault], body: Any) -> RequestError:
     detail = problems[0].message if len(found) == 1 else f"{len(found)} things do not fit: {problems[0].message}"
     error = Conflict if all(fault.passing for fault in found) else Invalid
     return error(detail, code=codes.pop() if len(codes) == 1 else None, errors=problems)
-
-
-def _fingerprint(spec: JobSpec) -> str:
-    """The same for two spellings of one body: order, spaces and aliases do not count."""
-    text = json.dumps(spec.model_dump(mode="json", exclude_unset=True), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _made_before(session: Session, owner: str, key: str, fingerprint: str) -> Job | None:
-    """The job that this key has made. A second request with the key waits here until the first has committed."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{owner} {_ROUTE} {key}", 0))))
-    earlier = session.get(IdempotencyKey, (owner, key, _ROUTE))
-    if earlier is None:
-        return None
-    if earlier.body_sha256 != fingerprint:
-        message = "This key was used with another body; send the body it was first sent with, or a new key"
-        raise Invalid.at("Idempotency-Key:", message, code="idempotency_key_reused")
-    job = session.get(Job, earlier.made)
-    if job is None:
-        raise Conflict(f"The job {earlier.made}, which this key made, was deleted; send a new key for a new job")
-    return job

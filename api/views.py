@@ -22,6 +22,7 @@ from api.schemas import (
     Report,
     UploadView,
 )
+from models.canonical import RULES
 from models.status import CheckStatus, JobStatus
 from models.tables import Artifact, Dataset, Job, Teacher, Upload
 
@@ -42,14 +43,21 @@ def checked_view(view: type[View], row: Teacher | Dataset) -> View:
         id=row.id,
         name=row.name,
         status=CheckStatus(row.status),
+        is_rechecking=row.recheck_at is not None,
         upload=row.upload_id,
         spec=row.spec,
-        report=Report.model_validate(row.report),
+        report=_report(row),
         sha256=row.sha256,
         size=row.size,
         created_at=row.created_at,
         checked_at=row.checked_at,
     )
+
+
+def _report(row: Teacher | Dataset) -> Report:
+    report = Report.model_validate(row.report)
+    report.outdated = row.checked_at is not None and report.rules != RULES
+    return report
 
 
 def artifact_view(artifact: Artifact) -> ArtifactView:
@@ -114,10 +122,15 @@ def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> 
     )
 
 
+def tag_of(view: BaseModel) -> str:
+    """The strong ETag of a view: its bytes."""
+    return f'"{hashlib.sha256(view.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
 def with_etag(request: Request, view: BaseModel, etag: str | None = None) -> Response:
     """The view with a strong ETag, of its bytes where none is given; 304 where the caller has these already."""
     body = view.model_dump_json().encode()
-    etag = etag or f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    etag = etag or tag_of(view)
     if not_modified(request.headers, etag):
         return unchanged(etag)
     return Response(body, media_type="application/json", headers=_headers(etag))

@@ -11,11 +11,13 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from core import job_inputs
 from core.ids import new_id
 from core.job_rows import from_now
 from core.settings import settings
 from core.storage import Stored
-from models.canonical import CheckLine
+from core.webhooks import announce
+from models.canonical import RULES, CheckLine
 from models.spec.data import DatasetSpec
 from models.spec.teachers import TeacherSpec
 from models.status import CheckStatus
@@ -72,7 +74,7 @@ def claim_check(session: Session, kind: Kind, id_: str, lease_s: float) -> Check
     table = TABLES[kind]
     free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < func.now())
     query = select(table.upload_id, table.spec, table.attempt)
-    query = query.where(table.id == id_, table.status == CheckStatus.CHECKING, free)
+    query = query.where(table.id == id_, _is_due(table), free)
     row = session.execute(query.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         return None
@@ -98,7 +100,7 @@ def renew(session: Session, claim: CheckClaim) -> bool:
 
 def finish_check(session: Session, claim: CheckClaim, result: IntakeResult, stored: Stored | None) -> bool:
     """Write the verdict; False where the lease was lost and nothing was written. `stored`: the canonical file."""
-    verdict: dict[str, Any] = {"status": CheckStatus.REJECTED, "report": result.report}
+    verdict: dict[str, Any] = {"status": CheckStatus.REJECTED, **_NOTHING, "report": _signed(result.report)}
     if result.ready:
         assert stored is not None, "what is ready has a canonical file"
         verdict |= {
@@ -108,7 +110,16 @@ def finish_check(session: Session, claim: CheckClaim, result: IntakeResult, stor
             "sha256": stored.sha256,
             "size": stored.size,
         }
-    return _write(session, claim.kind, _held_by(claim), checked_at=func.now(), **_LET_GO, **verdict)
+    return _replace(session, claim.kind, _held_by(claim), verdict)
+
+
+def request_recheck(session: Session, row: Teacher | Dataset) -> None:
+    """Have a locked row checked again. Its verdict stays until there is another; asking twice is asking once."""
+    if row.status != CheckStatus.CHECKING and row.recheck_at is None:
+        table = type(row)
+        again: dict[str, Any] = {"recheck_at": func.now(), "attempt": 0, **_LET_GO}
+        session.execute(update(table).where(table.id == row.id).values(**again))
+        session.refresh(row)
 
 
 def stale_checks(session: Session, older_than_s: float) -> list[tuple[Kind, str]]:
@@ -116,13 +127,43 @@ def stale_checks(session: Session, older_than_s: float) -> list[tuple[Kind, str]
     old = func.now() - timedelta(seconds=older_than_s)
     found: list[tuple[Kind, str]] = []
     for kind, table in TABLES.items():
-        waits_since = func.coalesce(table.lease_expires_at, table.created_at)
-        query = select(table.id).where(table.status == CheckStatus.CHECKING, waits_since < old)
+        waits_since = func.coalesce(table.lease_expires_at, table.recheck_at, table.created_at)
+        query = select(table.id).where(_is_due(table), waits_since < old)
         found += [(kind, id_) for id_ in session.scalars(query.order_by(table.created_at).limit(_STALE_ROWS))]
     return found
 
 
 _LET_GO: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
+#: What a rejected thing has: jobs that were accepted before have theirs in job_inputs.
+_NOTHING: dict[str, Any] = {"meta": None, "storage_key": None, "sha256": None, "size": None}
+
+
+def _is_due(table: type[Teacher] | type[Dataset]) -> ColumnElement[bool]:
+    return or_(table.status == CheckStatus.CHECKING, table.recheck_at.is_not(None))
+
+
+def _signed(report: dict[str, Any]) -> dict[str, Any]:
+    """The report, with the rules that it was made by."""
+    return {**report, "rules": RULES}
+
+
+def _replace(session: Session, kind: Kind, where: list[ColumnElement[bool]], verdict: dict[str, Any]) -> bool:
+    """Put a verdict in the place of the one there is; what it takes away is kept for the jobs that need it.
+
+    The lock (FOR UPDATE) keeps out jobs that are being submitted, which hold the row FOR KEY SHARE.
+    """
+    table = TABLES[kind]
+    row = session.scalars(
+        select(table).where(_is_due(table), *where).with_for_update().execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        return False
+    if verdict["sha256"] != row.sha256 or verdict["meta"] != row.meta:
+        job_inputs.keep(session, row)
+    is_written = _write(session, kind, where, checked_at=func.now(), recheck_at=None, **_LET_GO, **verdict)
+    if is_written:
+        announce(session, row.owner, kind.removesuffix("s"), row.id, verdict["status"].value)
+    return is_written
 
 
 def _give_up(session: Session, kind: Kind, id_: str, attempts: int) -> None:
@@ -132,8 +173,8 @@ def _give_up(session: Session, kind: Kind, id_: str, attempts: int) -> None:
         detail=f"The check of this file ended without an answer {attempts} times. It may need more memory or time "
         "than a check has: hand in a smaller file, or the same content in another format.",
     )
-    verdict = {"status": CheckStatus.REJECTED, "report": {"checks": [line.model_dump()]}, "checked_at": func.now()}
-    _write(session, kind, [TABLES[kind].id == id_], **verdict, **_LET_GO)
+    verdict = {"status": CheckStatus.REJECTED, **_NOTHING, "report": _signed({"checks": [line.model_dump()]})}
+    _replace(session, kind, [TABLES[kind].id == id_], verdict)
 
 
 def _held_by(claim: CheckClaim) -> list[ColumnElement[bool]]:
@@ -142,7 +183,7 @@ def _held_by(claim: CheckClaim) -> list[ColumnElement[bool]]:
 
 
 def _write(session: Session, kind: Kind, where: list[ColumnElement[bool]], **values: Any) -> bool:
-    """One guarded UPDATE of a check that has no verdict yet; whether there was one."""
+    """One guarded UPDATE of a check that is to be made; whether there was one."""
     table = TABLES[kind]
-    change = update(table).where(table.status == CheckStatus.CHECKING, *where).values(**values).returning(table.id)
+    change = update(table).where(_is_due(table), *where).values(**values).returning(table.id)
     return session.execute(change.execution_options(synchronize_session=False)).one_or_none() is not None

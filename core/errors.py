@@ -6,10 +6,15 @@ DistilleryError
 |   |-- DigestMismatch   400      the body is not what its digest says
 |   |-- NotFound         404
 |   |-- Conflict         409      the thing is in a state that does not allow this
+|   |   `-- InFlight     409      the same request is being answered
+|   |-- Gone             410      it was there, and its time is over
 |   |-- PreconditionFailed 412
 |   |-- TooLarge         413
+|   |-- UnsupportedMedia 415      the body is said to be of another kind
 |   |-- RangeNotSatisfiable 416
 |   |-- Invalid          422      a field has a value that cannot work
+|   |-- Locked           423      another request writes to it
+|   |-- ChecksumMismatch 460      tus: the part is not what its checksum says
 |   `-- Unavailable      503      a part of the service is down; try again
 |-- Rejected                      an upload failed a check: the verdict of a teacher or a data set
 `-- JobFailure                    stored in `job.error`; `failure` says who can do something about it
@@ -61,6 +66,8 @@ class RequestError(DistilleryError):
     """Answered to the caller."""
 
     status: ClassVar[int] = 400
+    #: Seconds after which the same request may work, where waiting helps.
+    retry_after_s: int | None = None
 
 
 class Malformed(RequestError):
@@ -93,6 +100,22 @@ class Conflict(RequestError):
     status = 409
 
 
+class InFlight(Conflict):
+    """Another request with the same Idempotency-Key is being answered."""
+
+    code = "request_in_flight"
+    title = "The same request is being answered"
+    retry_after_s = 1
+
+
+class Gone(RequestError):
+    """It was there, and its time is over."""
+
+    code = "gone"
+    title = "Not there any more"
+    status = 410
+
+
 class PreconditionFailed(RequestError):
     """If-Match or If-Range named another version."""
 
@@ -107,6 +130,14 @@ class TooLarge(RequestError):
     code = "too_large"
     title = "Too large"
     status = 413
+
+
+class UnsupportedMedia(RequestError):
+    """The body is said to be of a kind that is not taken here."""
+
+    code = "unsupported_media_type"
+    title = "The body is of another kind"
+    status = 415
 
 
 class RangeNotSatisfiable(RequestError):
@@ -125,13 +156,30 @@ class Invalid(RequestError):
     status = 422
 
 
+class Locked(RequestError):
+    """Another request writes to the thing."""
+
+    code = "locked"
+    title = "Another request is at it"
+    status = 423
+    retry_after_s = 1
+
+
+class ChecksumMismatch(RequestError):
+    """A part of an upload is not what its checksum says; the status is tus's own."""
+
+    code = "checksum_mismatch"
+    title = "The part does not match its checksum"
+    status = 460
+
+
 class Unavailable(RequestError):
     """A part of the service is down."""
 
     code = "unavailable"
     title = "A part of the service is not available"
     status = 503
-    retry_after_s: ClassVar[int] = 5
+    retry_after_s = 5
 
 
 class Rejected(DistilleryError):

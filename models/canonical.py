@@ -18,6 +18,9 @@ from models.spec.data import TaskName
 from models.spec.teachers import TeacherArchitecture
 
 SPLITS = ("train", "val", "test")
+#: The number of the rules that uploads are checked by. Raise it with each rule that is added or changed: verdicts by
+#: older rules are then shown as outdated, and can be made again.
+RULES = 1
 #: A teacher's probability below this counts as this before the logarithm: a class that was ruled out stays finite.
 MIN_PROBABILITY = 1e-12
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import db
-from core.errors import Infra, Internal, NotFound
+from core import db, job_inputs
+from core.errors import Infra, NotFound, UserInput
 from core.jobs import Claim
 from core.settings import settings
 from core.storage import storage
 from models.canonical import DatasetMeta, OutputsMeta, TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Attempt, Dataset, Job, JobOutputs, JobTeacher, Teacher
+from models.tables import Attempt, Dataset, Job, JobInput, JobOutputs, JobTeacher, Teacher
 from models.work import StagedOutputs, StagedTeacher, WorkOrder
 from worker.devices import Device
 
@@ -76,22 +76,27 @@ def read_inputs(claim: Claim) -> Inputs:
         teachers = select(Teacher).join(JobTeacher).where(JobTeacher.job_id == job.id).order_by(JobTeacher.place)
         outputs = select(Dataset).join(JobOutputs).where(JobOutputs.job_id == job.id).order_by(JobOutputs.place)
         previous = session.get(Attempt, (claim.job_id, claim.attempt - 1))
+        kept = job_inputs.of_job(session, claim.job_id)
+
+        def accepted(row: Teacher | Dataset) -> Teacher | Dataset | JobInput:
+            return kept.get(row.id, row)
+
         return Inputs(
             spec=JobSpec.model_validate(job.spec),
             teachers={
-                row.id: TeacherInput(TeacherMeta.model_validate(row.meta), _file_of(row))
+                row.id: TeacherInput(TeacherMeta.model_validate(accepted(row).meta), _file_of(accepted(row)))
                 for row in session.scalars(teachers)
             },
-            outputs={row.id: _outputs_input(row) for row in session.scalars(outputs)},
-            dataset=DatasetMeta.model_validate(dataset.meta),
-            dataset_file=_file_of(dataset),
+            outputs={row.id: _outputs_input(accepted(row)) for row in session.scalars(outputs)},
+            dataset=DatasetMeta.model_validate(accepted(dataset).meta),
+            dataset_file=_file_of(accepted(dataset)),
             ran_s=job.ran_s,
             checkpoint=job.checkpoint,
             previous_error=previous.error if previous is not None else None,
         )
 
 
-def _outputs_input(row: Dataset) -> OutputsInput:
+def _outputs_input(row: Teacher | Dataset | JobInput) -> OutputsInput:
     meta = OutputsMeta.model_validate(row.meta)
     return OutputsInput(meta.num_outputs, meta.classes, _file_of(row))
 
@@ -172,7 +177,13 @@ def _disk(error: OSError) -> Infra:
     return Infra(f"The worker's disk cannot be used: {error}", code="disk")
 
 
-def _file_of(checked: Teacher | Dataset) -> StoredFile:
-    if checked.storage_key is None or checked.sha256 is None or checked.size is None:
-        raise Internal(f"{checked.id} is {checked.status} and has no file.", code="not_ready")
-    return StoredFile(checked.storage_key, checked.sha256, checked.size)
+def _file_of(accepted: Teacher | Dataset | JobInput) -> StoredFile:
+    if accepted.storage_key is None or accepted.sha256 is None or accepted.size is None:
+        # Only a retry comes here: what was accepted before a rejection is kept for its job.
+        assert not isinstance(accepted, JobInput), "what is kept has a file"
+        raise UserInput(
+            f"`{accepted.id}` is {accepted.status}: the rules have changed since the job was made. Its report says why; "
+            "hand in a file that passes, and post the job with it.",
+            code="teacher_rejected" if isinstance(accepted, Teacher) else "dataset_rejected",
+        )
+    return StoredFile(accepted.storage_key, accepted.sha256, accepted.size)

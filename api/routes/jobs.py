@@ -4,17 +4,19 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api import examples, files, job_tags, submission
 from api.body import JsonRoute, parsed_body
-from api.callers import Caller, Who
+from api.callers import Who
+from api.conditions import IfMatch, require_match
 from api.deps import get
 from api.errors import documented, not_json
 from api.fitting.fault import Fault
+from api.idempotency import Once, Post
 from api.paging import Cursor, Limit, page
 from api.pairs import Paired
 from api.pointers import pointer_to, problems
@@ -36,41 +38,40 @@ _SPEC_BODY: dict[str, Any] = {
     "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}}}}
 }
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="Any text of yours: the same key and body give the same job again, so that a POST can be repeated.",
-    ),
-]
-
 
 @router.post(
-    "", status_code=201, operation_id="create_job", summary="Distil a student", responses=documented(400, 409, 413)
+    "",
+    status_code=201,
+    operation_id="create_job",
+    summary="Distil a student",
+    response_model=JobView,
+    responses=documented(400, 409, 413),
 )
 def create_job(
     spec: Annotated[JobSpec, Body(openapi_examples=examples.JOBS)],
     request: Request,
-    response: Response,
     who: Who,
-    idempotency_key: IdempotencyKey = None,
-) -> JobView:
+    once: Post,
+) -> Any:
     """The job is stored with every default filled in and waits in the queue.
 
     Only `teacher`, `dataset`, `student` and `loss` are required. Whatever can be known to fail is refused now, with the
     field named: 422 where the spec must change, 409 (`not_ready`) where the teacher or the data is still being checked.
     """
-    with db.session() as session:
-        submitted = submission.submit(session, who.owner, spec, parsed_body(request), idempotency_key)
-        view = job_view(session, submitted.job)
-    if submitted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    else:
-        queue.wake_job(view.id)
-    response.headers["Location"] = f"/jobs/{view.id}"
-    return view
+    with once.transaction() as session:
+        job = submission.submit(session, who.owner, spec, parsed_body(request))
+        answer = _answer(session, job, once, is_new=True)
+    queue.wake_job(job.id)
+    return answer
+
+
+def _answer(session: Session, job: Job, once: Once, *, is_new: bool = False) -> Response:
+    view = job_view(session, job)
+    return once.answer(view, location=f"/jobs/{job.id}" if is_new else None, etag=_etag(job, view))
+
+
+def _etag(job: Job, view: JobView) -> str:
+    return job_tags.tag(job.version, job.retry_of, view.queue.position if view.queue else None)
 
 
 @router.post(
@@ -174,17 +175,37 @@ def get_job(job_id: str, request: Request, who: Who) -> Any:
     with db.session() as session:
         job = get(session, Job, who.owner, job_id)
         view = job_view(session, job)
-    position = view.queue.position if view.queue else None
-    return with_etag(request, view, job_tags.tag(job.version, job.retry_of, position))
+    return with_etag(request, view, _etag(job, view))
 
 
-def _steer(who: Caller, job_id: str, wish: Callable[[Session, str], Job]) -> JobView:
-    with db.session() as session:
-        get(session, Job, who.owner, job_id)
-        job = wish(session, job_id)
-        session.flush()
-        session.refresh(job)
-        return job_view(session, job)
+def _held(session: Session, owner: str, job_id: str, if_match: str | None) -> Job:
+    """The job, its row locked. NotFound, and PreconditionFailed where If-Match means another version."""
+    job = get(session, Job, owner, job_id)
+    session.refresh(job, with_for_update=True)
+    if if_match is not None:
+        require_match(if_match, _etag(job, job_view(session, job)), same=job_tags.same_version)
+    return job
+
+
+class _Steering:
+    """What steering a job takes of a request: whose it is, one answer for it, and the version that is meant."""
+
+    def __init__(self, who: Who, once: Post, if_match: IfMatch = None) -> None:
+        self._owner = who.owner
+        self._once = once
+        self._if_match = if_match
+
+    def do(self, job_id: str, wish: Callable[[Session, str], Job], *, is_new: bool = False) -> tuple[Response, str]:
+        """The answer, with the job as the wish leaves it or has made it; and that job's id."""
+        with self._once.transaction() as session:
+            _held(session, self._owner, job_id, self._if_match)
+            job = wish(session, job_id)
+            session.flush()
+            session.refresh(job)
+            return _answer(session, job, self._once, is_new=is_new), job.id
+
+
+Steering = Annotated[_Steering, Depends()]
 
 
 @router.post(
@@ -192,19 +213,25 @@ def _steer(who: Caller, job_id: str, wish: Callable[[Session, str], Job]) -> Job
     status_code=202,
     operation_id="cancel_job",
     summary="Cancel a job",
-    responses=documented(404, 409),
+    response_model=JobView,
+    responses=documented(404, 409, 412),
 )
-def cancel_job(job_id: str, who: Who) -> JobView:
+def cancel_job(job_id: str, steering: Steering) -> Any:
     """A queued job is cancelled at once, a running one within seconds. A job that has ended answers 409."""
-    return _steer(who, job_id, jobs.request_cancel)
+    return steering.do(job_id, jobs.request_cancel)[0]
 
 
 @router.post(
-    "/{job_id}/pause", status_code=202, operation_id="pause_job", summary="Pause a job", responses=documented(404, 409)
+    "/{job_id}/pause",
+    status_code=202,
+    operation_id="pause_job",
+    summary="Pause a job",
+    response_model=JobView,
+    responses=documented(404, 409, 412),
 )
-def pause_job(job_id: str, who: Who) -> JobView:
+def pause_job(job_id: str, steering: Steering) -> Any:
     """The job frees its device and waits until it is resumed."""
-    return _steer(who, job_id, jobs.request_pause)
+    return steering.do(job_id, jobs.request_pause)[0]
 
 
 @router.post(
@@ -212,13 +239,14 @@ def pause_job(job_id: str, who: Who) -> JobView:
     status_code=202,
     operation_id="resume_job",
     summary="Resume a paused job",
-    responses=documented(404, 409),
+    response_model=JobView,
+    responses=documented(404, 409, 412),
 )
-def resume_job(job_id: str, who: Who) -> JobView:
+def resume_job(job_id: str, steering: Steering) -> Any:
     """The job goes back into the queue."""
-    view = _steer(who, job_id, jobs.request_resume)
-    queue.wake_job(view.id)
-    return view
+    answer, resumed = steering.do(job_id, jobs.request_resume)
+    queue.wake_job(resumed)
+    return answer
 
 
 @router.post(
@@ -226,28 +254,31 @@ def resume_job(job_id: str, who: Who) -> JobView:
     status_code=201,
     operation_id="retry_job",
     summary="Run a job that has ended again, as a new job",
-    responses=documented(400, 404, 409, 413),
+    response_model=JobView,
+    responses=documented(400, 404, 409, 412, 413),
 )
 def retry_job(
     job_id: str,
-    response: Response,
-    who: Who,
+    steering: Steering,
     body: Annotated[RetryBody | None, Body(openapi_examples=examples.RETRIES)] = None,
-) -> JobView:
+) -> Any:
     """The new job has the same spec, and `retry_of` names this one, which stays as it is."""
     wanted = body or RetryBody()
-    view = _steer(who, job_id, lambda session, given: jobs.retry(session, given, wanted.from_))
-    queue.wake_job(view.id)
-    response.headers["Location"] = f"/jobs/{view.id}"
-    return view
+    answer, made = steering.do(job_id, lambda session, given: jobs.retry(session, given, wanted.from_), is_new=True)
+    queue.wake_job(made)
+    return answer
 
 
 @router.delete(
-    "/{job_id}", status_code=204, operation_id="delete_job", summary="Delete a job", responses=documented(404, 409)
+    "/{job_id}",
+    status_code=204,
+    operation_id="delete_job",
+    summary="Delete a job",
+    responses=documented(404, 409, 412),
 )
-def delete_job(job_id: str, who: Who) -> None:
+def delete_job(job_id: str, who: Who, if_match: IfMatch = None) -> None:
     """Only a job that has ended can be deleted; its events and files go with it."""
     with db.session() as session:
-        get(session, Job, who.owner, job_id)
+        _held(session, who.owner, job_id, if_match)
         keys = jobs.delete(session, job_id)
     files.discard(keys)

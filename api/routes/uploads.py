@@ -4,8 +4,8 @@ import asyncio
 import base64
 import binascii
 import re
-import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,11 +14,13 @@ from starlette.requests import ClientDisconnect
 from api.callers import Who
 from api.deps import get
 from api.errors import documented, of_error
+from api.idempotency import Once, Post
 from api.schemas import UploadView
-from api.views import upload_view
+from api.views import tag_of, upload_view, with_etag
 from core import db
-from core.errors import Malformed, TooLarge
+from core.errors import InFlight, Malformed, TooLarge
 from core.ids import new_id
+from core.incoming import cleaned, record
 from core.settings import settings
 from core.storage import Stored, storage
 from models.tables import Upload
@@ -49,13 +51,13 @@ _BODY: dict[str, Any] = {
     operation_id="create_upload",
     summary="Hand in a file",
     response_model=UploadView,
-    responses=documented(400, 413),
+    responses=documented(400, 409, 413),
     openapi_extra=_BODY,
 )
 async def create_upload(
     request: Request,
-    response: Response,
     who: Who,
+    once: Post,
     filename: Annotated[
         str, Query(max_length=1000, description="Kept as text, for people.", examples=["teacher.pth"])
     ] = "upload",
@@ -63,9 +65,38 @@ async def create_upload(
     """Send the bytes as the body: `curl --data-binary @teacher.pth URL/uploads?filename=teacher.pth`.
 
     Equal bytes are stored once. A file may have any size up to the service's limit; it is hashed while it is written.
+    With an Idempotency-Key, the body is the same where its bytes are; one that comes with its Content-Digest need not
+    be stored again to be answered again. For connections that break, there is /uploads/resumable.
     """
     expected = _expected_sha256(request.headers.get("content-digest"))
     await asyncio.to_thread(db.ping)
+    with _alone(once):
+        if expected is not None:
+            await asyncio.to_thread(once.replay, expected)
+        return await _receive(request, who.owner, once, filename, expected)
+
+
+#: Places of Idempotency-Keys whose upload arrives here now. Another process that is at the same one is told apart when
+#: the first of them has its answer stored: see api.idempotency.
+_arriving: set[tuple[str, str, str | None]] = set()
+
+
+@contextmanager
+def _alone(once: Once) -> Iterator[None]:
+    """InFlight where an upload with the key is arriving. No lock of the database is held as long as a body comes."""
+    if once.key is None:
+        yield
+        return
+    if once.place in _arriving:
+        raise InFlight("An upload with this Idempotency-Key is arriving; send this one again in a second")
+    _arriving.add(once.place)
+    try:
+        yield
+    finally:
+        _arriving.discard(once.place)
+
+
+async def _receive(request: Request, owner: str, once: Once, filename: str, expected: str | None) -> Response:
     try:
         limit = _limit(request)
         stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
@@ -74,9 +105,7 @@ async def create_upload(
         return of_error(error, headers={"Connection": "close"})
     except ClientDisconnect:
         raise Malformed("The connection ended before the whole body was sent; nothing was kept") from None
-    upload = await asyncio.to_thread(_record, who.owner, filename, stored)
-    response.headers["Location"] = f"/uploads/{upload.id}"
-    return upload
+    return await asyncio.to_thread(_record, owner, once, filename, stored)
 
 
 def _limit(request: Request) -> int:
@@ -122,31 +151,22 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise Malformed("The body is empty; send the bytes of the file", code="empty_body")
 
 
-def _record(owner: str, filename: str, stored: Stored) -> UploadView:
-    upload = Upload(
-        id=new_id("upl"),
-        owner=owner,
-        filename=_cleaned(filename),
-        size=stored.size,
-        sha256=stored.sha256,
-        storage_key=stored.key,
-    )
-    with db.session() as session:
-        session.add(upload)
-        session.flush()
-        session.refresh(upload)
-        return upload_view(upload)
+def _record(owner: str, once: Once, filename: str, stored: Stored) -> Response:
+    with once.transaction(stored.sha256) as session:
+        upload = record(session, new_id("upl"), owner, cleaned(filename), stored)
+        view = upload_view(upload)
+        return once.answer(view, location=f"/uploads/{upload.id}", etag=tag_of(view))
 
 
-def _cleaned(filename: str) -> str:
-    """A name for people: no folders, no control characters, at most 255 characters. It never becomes a path."""
-    name = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
-    name = "".join(character for character in name if unicodedata.category(character)[0] != "C")
-    return name.strip()[:255] or "upload"
-
-
-@router.get("/{upload_id}", operation_id="get_upload", summary="One upload", responses=documented(404))
-def get_upload(upload_id: str, who: Who) -> UploadView:
+@router.get(
+    "/{upload_id}",
+    operation_id="get_upload",
+    summary="One upload",
+    response_model=UploadView,
+    responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
+)
+def get_upload(upload_id: str, request: Request, who: Who) -> Any:
     """What was stored: its size and its sha256."""
     with db.session() as session:
-        return upload_view(get(session, Upload, who.owner, upload_id))
+        view = upload_view(get(session, Upload, who.owner, upload_id))
+    return with_etag(request, view)

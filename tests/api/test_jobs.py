@@ -1,6 +1,5 @@
 """Jobs over HTTP: made once, listed, polled, steered; and every bad one refused with nothing stored."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -152,35 +151,6 @@ def test_validate_takes_any_json(api: httpx.Client, body: Any) -> None:
     answer = api.post("/jobs/validate", json=body)
     assert answer.status_code in {200, 422}
     assert answer.status_code == 422 or answer.json()["valid"] is False
-
-
-def test_one_key_makes_one_job(api: httpx.Client, made: Made) -> None:
-    body, key = made.body(), {"Idempotency-Key": "key 1"}
-    first = api.post("/jobs", json=body, headers=key)
-    again = api.post("/jobs", json={**body, "loss": {"T": 4, "type": "kd"}}, headers=key)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.json()["id"] == again.json()["id"]
-    assert again.headers["idempotent-replayed"] == "true"
-    assert "idempotent-replayed" not in first.headers
-    other = api.post("/jobs", json={**body, "name": "another"}, headers=key)
-    problem(other, 422, "idempotency_key_reused", "Idempotency-Key:")
-    assert stored() == [1, 1, 1]
-
-
-def test_one_key_sent_many_times_at_once_makes_one_job(api: httpx.Client, made: Made) -> None:
-    body = made.body()
-    with ThreadPoolExecutor(8) as pool:
-        posts = [pool.submit(api.post, "/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in range(8)]
-    assert len({post.result().json()["id"] for post in posts}) == 1
-    assert stored() == [1, 1, 1]
-
-
-def test_a_key_whose_job_was_deleted_makes_no_other(api: httpx.Client, made: Made) -> None:
-    body, key = made.body(), {"Idempotency-Key": "k"}
-    job = api.post("/jobs", json=body, headers=key).json()["id"]
-    api.post(f"/jobs/{job}/cancel")
-    assert api.delete(f"/jobs/{job}").status_code == 204
-    problem(api.post("/jobs", json=body, headers=key), 409, "conflict")
 
 
 def test_jobs_are_listed_by_state_and_label(api: httpx.Client, made: Made) -> None:

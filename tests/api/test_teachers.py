@@ -30,7 +30,8 @@ def test_it_is_checking_until_a_worker_has_answered(api: httpx.Client, made: Mad
     assert answer.status_code == 201
     thing = answer.json()
     assert (thing["name"], thing["upload"], thing["status"]) == ("mine", upload, "checking")
-    assert thing["report"] == {"checks": []}
+    assert thing["report"] == {"checks": [], "rules": None, "tools": {}, "outdated": False}
+    assert thing["is_rechecking"] is False
     assert answer.headers["location"] == f"/{kind}/{thing['id']}"
     assert api.get(answer.headers["location"]).json() == thing
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from core import checks, db
+from core import checks, db, job_inputs, jobs
 from core.settings import settings
 from core.storage import Stored
+from models.canonical import RULES
 from models.spec.data import DatasetSpec
+from models.spec.job import JobSpec
 from models.spec.teachers import TeacherSpec
 from models.status import CheckStatus
 from models.tables import Dataset, Teacher, Upload
@@ -87,7 +89,7 @@ def test_a_verdict_against_is_kept_with_its_reasons(waiting: list[tuple[checks.K
         assert finish(claimed(each), REJECTED)
         row = read(each)
         assert (row.status, row.storage_key, row.meta) == (CheckStatus.REJECTED, None, None)
-        assert row.report == REJECTED.report
+        assert row.report == {**REJECTED.report, "rules": RULES}
 
 
 def test_a_verdict_is_final(waiting: list[tuple[checks.Kind, str]]) -> None:
@@ -148,3 +150,43 @@ def test_forgotten_checks_are_found(waiting: list[tuple[checks.Kind, str]]) -> N
     assert stale(60) == [teacher, dataset]
     assert finish(held, REJECTED)
     assert stale(60) == [teacher]
+
+
+def test_a_verdict_that_is_made_again_leaves_accepted_jobs_what_they_had(
+    waiting: list[tuple[checks.Kind, str]],
+) -> None:
+    for each in waiting:
+        assert finish(claimed(each), READY)
+    (teacher,) = (id_ for kind, id_ in waiting if kind == "teachers")
+    (dataset,) = (id_ for kind, id_ in waiting if kind == "datasets")
+    spec = {"teacher": teacher, "dataset": dataset, "student": {"type": "mlp"}, "loss": {"type": "kd", "T": 4}}
+    with db.session() as session:
+        job = jobs.submit(session, JobSpec.model_validate(spec)).id
+    before = [(read(each).storage_key, read(each).sha256) for each in waiting]
+    for each in waiting:
+        ask_again(each)
+        ask_again(each)
+        row = read(each)
+        assert (row.status, row.storage_key is None, row.recheck_at is None) == (CheckStatus.READY, False, False)
+        assert finish(claimed(each), REJECTED)
+        row = read(each)
+        assert (row.status, row.storage_key, row.recheck_at) == (CheckStatus.REJECTED, None, None)
+        assert claim(each) is None
+    with db.session() as session:
+        kept = job_inputs.of_job(session, job)
+        assert [(kept[id_].storage_key, kept[id_].sha256) for _, id_ in waiting] == before
+        assert kept[teacher].meta == READY.meta
+
+
+def test_the_same_verdict_again_keeps_nothing_aside(waiting: list[tuple[checks.Kind, str]]) -> None:
+    for each in waiting:
+        assert finish(claimed(each), READY)
+        ask_again(each)
+        assert claimed(each).attempt == 1
+        assert claim(each) is None, "one worker is at it"
+
+
+def ask_again(each: tuple[checks.Kind, str]) -> None:
+    kind, id_ = each
+    with db.session() as session:
+        checks.request_recheck(session, session.get_one(checks.TABLES[kind], id_, with_for_update=True))

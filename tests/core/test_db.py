@@ -15,8 +15,11 @@ from core.settings import settings
 def test_a_session_commits_at_its_end_and_rolls_back_on_an_error(database: str) -> None:
     def insert(key: str, *, fails: bool) -> None:
         with db.session() as session:
-            statement = "INSERT INTO idempotency_keys (key, route, body_sha256, made) VALUES (:key, 'r', '', 'x')"
-            session.execute(text(statement), {"key": key})
+            columns = "key, route, body_sha256, status, headers, body"
+            session.execute(
+                text(f"INSERT INTO idempotency_keys ({columns}) VALUES (:key, 'r', '', 201, '{{}}', '')"),  # noqa: S608
+                {"key": key},
+            )
             if fails:
                 raise RuntimeError(key)
 

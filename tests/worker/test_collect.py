@@ -75,7 +75,7 @@ def test_an_unused_upload_goes_with_its_bytes_and_a_used_one_stays(kept: list[st
     unused = store(None, b"nobody made anything of it")
     with db.session() as session:
         session.add(Upload(id="upl_B", filename="b", size=1, sha256="1" * 64, storage_key=unused))
-        session.add(IdempotencyKey(key="k", route="POST /jobs", body_sha256="0" * 64, made="job_A"))
+        session.add(IdempotencyKey(key="k", route="POST /jobs", body_sha256="0" * 64, status=201, headers={}, body=""))
     age(days=8)
     assert collect() == Collected(uploads=1, idempotency_keys=1, files=1)
     with db.session() as session:
