@@ -19,11 +19,13 @@ from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from api import filling
-from api.callers import LOCAL, Caller
+from api import filling, gate
+from api.callers import Caller
+from api.errors import documented
 from api.schemas import Problem
 from core import db
 from core.errors import NotFound, Unavailable
+from models.roles import Role
 from models.tables import Dataset, Job, Teacher, Upload
 
 router = APIRouter(include_in_schema=False)
@@ -54,7 +56,8 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-_START = """SwaggerUIBundle({
+_START = """let token = null;
+SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   presets: [SwaggerUIBundle.presets.apis],
@@ -63,6 +66,29 @@ _START = """SwaggerUIBundle({
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
+  plugins: [() => ({
+    statePlugins: {
+      auth: {
+        wrapActions: {
+          // With the key the document is fetched anew: its examples then name what the caller has.
+          authorizeWithPersistOption: (original, system) => (given) => {
+            const done = original(given);
+            token = given && given.key ? given.key.value : null;
+            system.specActions.download("openapi.json");
+            return done;
+          },
+          logoutWithPersistOption: (original, system) => (given) => {
+            token = null;
+            return original(given);
+          },
+        },
+      },
+    },
+  })],
+  requestInterceptor: (request) => {
+    if (token && request.loadSpec) request.headers = {...request.headers, Authorization: `Bearer ${token}`};
+    return request;
+  },
 });
 """
 
@@ -130,7 +156,7 @@ def _block(text: str) -> str:
 def openapi(request: Request) -> JSONResponse:
     """The OpenAPI document, its examples filled with ids that the caller has."""
     document = copy.deepcopy(request.app.openapi())
-    who: Caller | None = request.scope.get("caller", LOCAL)
+    who: Caller | None = request.scope.get("caller")
     if who is not None:
         _fill_for(who.owner, document)
     return JSONResponse(document, headers={"Cache-Control": "no-store"})
@@ -180,6 +206,8 @@ def _fill(document: dict[str, Any], jobs: Any, ids: dict[str, str]) -> None:
 _ABOUT = """Knowledge distillation as a job: hand in a trained teacher and a data set, name a student, a loss and a
 temperature, and download a `student.pth` that you can ship.
 
+Where the service has keys, press *Authorize* and give yours; the examples then name what you have.
+
 1. **POST /uploads** takes the files, **POST /teachers** and **POST /datasets** say what they are.
 2. A worker checks both; they are `ready` when the report is good.
 3. **POST /jobs** makes the job. Once there is a teacher and a data set that fit each other, its examples name them, so
@@ -196,6 +224,7 @@ _TAGS = [
     {"name": "uploads", "description": "Files"},
     {"name": "artifacts", "description": "What jobs made"},
     {"name": "catalog", "description": "What there is to choose from"},
+    {"name": "keys", "description": "Who may call; for those with the role `admin`"},
     {"name": "health", "description": "For those who run the service"},
 ]
 
@@ -208,6 +237,29 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The token of a key, `dk_...`, which whoever runs the service makes with `make key`. A service that "
+    "has no keys needs none.",
+}
+
+
+def _close(operation: dict[str, Any], role: Role | None) -> None:
+    """Say what key an operation needs, and what it answers without."""
+    if role is None:
+        return
+    operation["security"] = [{"key": []}]
+    refusals = (400, 401, 429) if role is Role.VIEWER else (400, 401, 403, 429)
+    for status, answer in documented(*refusals).items():
+        operation["responses"].setdefault(str(status), answer)
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+    operation["responses"]["401"] = {
+        **operation["responses"]["401"],
+        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "`Bearer`"}},
+    }
+
+
 def install(app: FastAPI) -> None:
     """Serve the docs page and make the app's OpenAPI document ours."""
 
@@ -218,10 +270,12 @@ def install(app: FastAPI) -> None:
         schemas = whole["components"]["schemas"]
         schemas.update(problem.pop("$defs", {}))
         schemas["Problem"] = problem
-        for operations in whole["paths"].values():
-            for operation in operations.values():
+        whole["components"]["securitySchemes"] = {"key": _KEY}
+        for path, operations in whole["paths"].items():
+            for method, operation in operations.items():
                 for parameter in operation.get("parameters", []):
                     parameter["schema"] = _without_null(parameter["schema"])
+                _close(operation, gate.needed(method.upper(), path))
         return whole
 
     app.openapi = document  # type: ignore[method-assign]

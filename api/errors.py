@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.pointers import problems
-from core.errors import Malformed, Problem, RequestError, Unavailable
+from core.errors import Malformed, Problem, RequestError, TooSlow, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -81,6 +81,9 @@ def problem(
 def of_error(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer for an error of ours."""
     more = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, TooSlow):
+        # The rest of the body is not waited for.
+        more["Connection"] = "close"
     return problem(
         error.status, error.code, error.title, error.detail, errors=error.errors, headers={**more, **(headers or {})}
     )

@@ -4,7 +4,6 @@ With port 0 the system chooses a free port. The address is logged and written to
 the process finds it. Nothing here imports torch.
 """
 
-import ipaddress
 import logging
 import os
 import socket
@@ -16,13 +15,22 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware.cors import CORSMiddleware
 
 from api import docs, errors, idempotency
 from api.bell import Bell
+from api.door import DoorMiddleware, OriginMiddleware, Service, is_loopback
+from api.gate import Gate, GateMiddleware
 from api.observe import Observed, ObserveMiddleware
+from api.protocol import BoundedProtocol
+from api.rates import Rates, RatesMiddleware
 from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
+from api.routes import keys as key_routes
+from api.seats import Seats
 from api.streams import Pace, Reader
-from core import logs
+from core import db, keys, logs
+from core.errors import Unavailable
 from core.settings import settings
 
 log = logging.getLogger("distillery.api")
@@ -30,7 +38,7 @@ log = logging.getLogger("distillery.api")
 
 def create_app(pace: Pace | None = None) -> FastAPI:
     """The application. `pace` says how often event streams act by themselves."""
-    app = FastAPI(
+    app = Service(
         title="Distillery",
         lifespan=_lifespan,
         openapi_url=None,
@@ -42,15 +50,49 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     app.state.pace = pace or Pace()
     app.state.reader = Reader(app.state.pace)
     app.state.observed = Observed()
-    app.add_middleware(ObserveMiddleware, observed=app.state.observed)
+    app.state.seats = Seats()
+    app.state.gate = Gate()
     errors.install(app)
     idempotency.install(app)
-    routers = [part.router for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, health, docs)]
+    _guard(app)
+    routers = [
+        part.router
+        for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, key_routes, health, docs)
+    ]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     return app
+
+
+def _guard(app: FastAPI) -> None:
+    """What a request passes before its route, from the inside to the outside."""
+    app.add_middleware(RatesMiddleware, rates=Rates())
+    app.add_middleware(OriginMiddleware)
+    app.add_middleware(GateMiddleware, gate=app.state.gate)
+    if origins := [origin.strip() for origin in settings().cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]
+        )
+    app.add_middleware(DoorMiddleware)
+    app.add_middleware(ObserveMiddleware, observed=app.state.observed)
+
+
+def served(app: FastAPI) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        # Its line for each request costs as much as a poll; api.observe counts them all and logs those that matter.
+        access_log=False,
+        server_header=False,
+        # Nothing is decided by a caller's address, so that no header of a caller needs to be believed.
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+    )
 
 
 @asynccontextmanager
@@ -105,21 +147,20 @@ def _unpublish(url: str) -> None:
 
 def refuse_open_host(host: str) -> None:
     """Without keys, whoever reaches the port may do everything: only this machine may reach it."""
-    if settings().behind_proxy or _is_loopback(host):
+    if is_loopback(host) or _any_keys():
         return
     raise SystemExit(
-        f"DISTILLERY_HOST={host} would let other machines in, and the service has no keys. Set it to 127.0.0.1, or set "
-        "DISTILLERY_BEHIND_PROXY=true where a proxy or a container's network decides who comes through."
+        f"DISTILLERY_HOST={host} would let other machines in, and the service has no keys. Make one with `make key` or "
+        "`python -m core.keys --owner NAME --role admin`, or set DISTILLERY_HOST=127.0.0.1."
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _any_keys() -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        with db.session() as session:
+            return keys.exist(session)
+    except (SQLAlchemyError, Unavailable) as error:
+        raise SystemExit(f"cannot ask the database whether there are keys: {error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -141,9 +182,7 @@ def main() -> int:
     app = create_app()
     port = listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    # Its line for each request costs as much as a poll; api.observe counts them all and logs those that matter.
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10)
-    _Server(config, app, url).run(sockets=[listener])
+    _Server(served(app), app, url).run(sockets=[listener])
     return 0
 
 

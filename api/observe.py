@@ -86,7 +86,6 @@ class ObserveMiddleware:
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._note(scope, message["status"], time.perf_counter() - began_at)
-                message.setdefault("headers", []).append((b"x-content-type-options", b"nosniff"))
             await send(message)
 
         try:

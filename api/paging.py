@@ -12,14 +12,14 @@ from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid
-from models.tables import Dataset, Job, Teacher
+from models.tables import Dataset, Job, Key, Teacher
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=500, description="`next_cursor` of the page before. Left out: the newest.")
 ]
 
-Row = TypeVar("Row", Job, Teacher, Dataset)
+Row = TypeVar("Row", Job, Teacher, Dataset, Key)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ def page(
     session: Session, table: type[Row], owner: str, query: Select[Row], limit: int, cursor: str | None
 ) -> Page[Row]:
     """One page of what the owner has of a query, newest first. Invalid where the cursor is none of ours."""
-    query = query.where(table.owner == owner)
+    return page_of_all(session, table, query.where(table.owner == owner), limit, cursor)
+
+
+def page_of_all(session: Session, table: type[Row], query: Select[Row], limit: int, cursor: str | None) -> Page[Row]:
+    """As `page`, of every owner: for who may see them all."""
     if cursor is not None:
         query = query.where(tuple_(table.created_at, table.id) < tuple_(*_place(cursor)))
     query = query.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)

@@ -4,7 +4,10 @@ DistilleryError
 |-- RequestError                  answered to the caller as problem+json
 |   |-- Malformed        400      the request itself cannot be read
 |   |-- DigestMismatch   400      the body is not what its digest says
+|   |-- Unauthorized     401      no key, or none that is good
+|   |-- Forbidden        403      the key is good, and its role does not reach
 |   |-- NotFound         404
+|   |-- TooSlow          408      the body did not come in time
 |   |-- Conflict         409      the thing is in a state that does not allow this
 |   |   `-- InFlight     409      the same request is being answered
 |   |-- Gone             410      it was there, and its time is over
@@ -14,6 +17,7 @@ DistilleryError
 |   |-- RangeNotSatisfiable 416
 |   |-- Invalid          422      a field has a value that cannot work
 |   |-- Locked           423      another request writes to it
+|   |-- TooMany          429      a limit of the owner is reached
 |   |-- ChecksumMismatch 460      tus: the part is not what its checksum says
 |   `-- Unavailable      503      a part of the service is down; try again
 |-- Rejected                      an upload failed a check: the verdict of a teacher or a data set
@@ -84,12 +88,36 @@ class DigestMismatch(RequestError):
     title = "The body does not match its digest"
 
 
+class Unauthorized(RequestError):
+    """No key, or none that is good. The codes tell the bearer of a true token more than they tell a stranger."""
+
+    code = "key_missing"
+    title = "A key is needed"
+    status = 401
+
+
+class Forbidden(RequestError):
+    """The key is good, and does not reach so far."""
+
+    code = "forbidden"
+    title = "Not allowed with this key"
+    status = 403
+
+
 class NotFound(RequestError):
     """No such thing, or not the caller's."""
 
     code = "not_found"
     title = "Not found"
     status = 404
+
+
+class TooSlow(RequestError):
+    """The body did not come in time."""
+
+    code = "too_slow"
+    title = "The request came too slowly"
+    status = 408
 
 
 class Conflict(RequestError):
@@ -171,6 +199,25 @@ class ChecksumMismatch(RequestError):
     code = "checksum_mismatch"
     title = "The part does not match its checksum"
     status = 460
+
+
+class TooMany(RequestError):
+    """A limit of the owner is reached. `retry_after_s` only where time alone helps."""
+
+    code = "too_many_requests"
+    title = "A limit is reached"
+    status = 429
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: list[Problem] | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail, code=code, errors=errors)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(RequestError):

@@ -21,9 +21,41 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Where the API listens.")
     port: int = Field(default=0, ge=0, le=65535, description="0: a free port is chosen and printed.")
-    behind_proxy: bool = Field(
-        default=False,
-        description="Allows a host beyond loopback: only where a container's network or a proxy guards it.",
+    hosts: str = Field(
+        default="",
+        description="Names, separated by commas, that requests may be sent to (the header Host). Empty: those of "
+        "loopback where the API listens there, else any.",
+    )
+    tls: bool = Field(
+        default=False, description="Callers come by https, which a proxy ends: browsers are told to stay with it."
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins, separated by commas, whose pages may call from a browser. Empty: none but our own.",
+    )
+    metrics_open: bool = Field(default=False, description="`/metrics` needs no key. Otherwise one of role `admin`.")
+
+    max_queued_per_owner: int = Field(
+        default=1000, ge=0, description="Jobs of one owner that wait or are paused. 0: no limit."
+    )
+    max_stored_bytes_per_owner: int = Field(
+        default=2**40, ge=0, description="What the files of one owner may take. 0: no limit."
+    )
+    max_requests_per_minute: int = Field(
+        default=6000, ge=0, description="Requests of one owner in any minute, where there are keys. 0: no limit."
+    )
+    max_streams_per_owner: int = Field(default=1000, ge=1, description="Event streams of one owner at one API process.")
+    max_streams: int = Field(default=4000, ge=1, description="Event streams at one API process.")
+    max_connections: int = Field(default=5000, ge=1, description="Connections to one API process.")
+    head_s: float = Field(default=15.0, gt=0, description="How long the head of a request may take to come.")
+    body_idle_s: float = Field(
+        default=30.0, gt=0, description="A request of whose body nothing comes for so long is ended."
+    )
+    body_least_rate: int = Field(
+        default=1024, ge=0, description="Bytes a second that a body must come at, on the whole, after that time."
+    )
+    answer_idle_s: float = Field(
+        default=60.0, gt=0, description="A connection whose other end reads hardly anything for so long is ended."
     )
 
     max_upload_bytes: int = Field(default=20 * 2**30, ge=1, description="A larger upload is refused.")

@@ -4,12 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 
 from api import history, streams
 from api.callers import Who
 from api.errors import documented
 from api.schemas import EventList, Metrics
+from api.seats import SeatedStream
 from core import db
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -55,7 +56,7 @@ async def list_events(
     state = request.app.state
     text = streams.stream(state.bell, state.reader, state.pace, who.owner, job_id, start)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(text, media_type=streams.MEDIA_TYPE, headers=headers)
+    return SeatedStream(state.seats, who.owner, text, streams.MEDIA_TYPE, headers)
 
 
 @router.get("/metrics", operation_id="get_metrics", summary="The learning curves of a job", responses=documented(404))

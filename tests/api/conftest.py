@@ -17,6 +17,7 @@ def _running() -> Iterator[Server]:
 
 @pytest.fixture
 def server(_running: Server, database: str, redis_url: str) -> Server:
+    _running.app.state.gate.forget()
     return _running
 
 

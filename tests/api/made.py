@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from api.main import create_app
+from api.main import create_app, served
 from api.streams import Pace
 from core import checks, db, jobs
 from core.checks import Kind
@@ -62,10 +62,12 @@ class Server:
 
     def __init__(self, pace: Pace | None = None) -> None:
         self.app = create_app(pace)
+        config = served(self.app)
+        config.timeout_graceful_shutdown = 1
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, timeout_graceful_shutdown=1))
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
 
     def __enter__(self) -> "Server":

@@ -79,7 +79,8 @@ def test_a_fault_of_ours_shows_nothing_of_itself(database: str, redis_url: str) 
 
 @pytest.fixture
 def no_database(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings name a port where no server listens."""
+    """The settings name a port where no server listens, after the database has answered once."""
+    assert httpx.get(f"{server.url}/jobs").status_code == 200
     url = make_url(settings().database_url).set(host="127.0.0.1", port=9).render_as_string(hide_password=False)
     monkeypatch.setenv("DISTILLERY_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing" if "host=" in url else url)
     settings.cache_clear()

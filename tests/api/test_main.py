@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from api.main import main, refuse_open_host
+from core import db, keys
 from core.settings import settings
+from models.roles import Role
 from tests.api.made import Made, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,10 +65,10 @@ def test_it_answers_where_it_says_and_leaves_with_open_streams(environment: None
 @pytest.mark.parametrize(
     ("variable", "value", "reason"),
     [
-        ("HOST", "0.0.0.0", "DISTILLERY_BEHIND_PROXY"),
-        ("HOST", "::", "DISTILLERY_BEHIND_PROXY"),
-        ("HOST", "192.0.2.1", "DISTILLERY_BEHIND_PROXY"),
-        ("HOST", "example.org", "DISTILLERY_BEHIND_PROXY"),
+        ("HOST", "0.0.0.0", "the service has no keys"),
+        ("HOST", "::", "the service has no keys"),
+        ("HOST", "192.0.2.1", "the service has no keys"),
+        ("HOST", "example.org", "the service has no keys"),
         ("PORT", "taken", "Set DISTILLERY_PORT"),
     ],
 )
@@ -84,7 +86,18 @@ def test_this_machine_has_several_names(host: str) -> None:
     refuse_open_host(host)
 
 
-def test_a_proxy_may_guard_an_open_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISTILLERY_BEHIND_PROXY", "true")
-    settings.cache_clear()
+def test_with_a_key_other_machines_may_reach_it(database: str) -> None:
+    with pytest.raises(SystemExit, match="make key"):
+        refuse_open_host("0.0.0.0")
+    with db.session() as session:
+        keys.make(session, "vision", Role.USER)
     refuse_open_host("0.0.0.0")
+
+
+def test_a_database_that_is_away_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLERY_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    settings.cache_clear()
+    db.engine.cache_clear()
+    with pytest.raises(SystemExit, match="database"):
+        refuse_open_host("0.0.0.0")
+    db.engine.cache_clear()

@@ -45,7 +45,9 @@ def test_no_file_holds(what: str) -> None:
 
 
 def test_packages_have_empty_doors() -> None:
-    assert not [path for path, text in texts() if path.name == "__init__.py" and text]
+    # Whoever takes one table must get the metadata of all, or a database made of it lacks the others.
+    doors = [path for path, text in texts() if path.name == "__init__.py" and text]
+    assert doors == [Path("models/tables/__init__.py")]
 
 
 def described() -> dict[str, str]:

@@ -1,0 +1,63 @@
+"""What one owner may have at once: jobs that wait, and bytes. How many may run is seen to where jobs are claimed."""
+
+from sqlalchemy import func, select, union
+from sqlalchemy.orm import Session
+
+from core.errors import TooLarge, TooMany
+from core.settings import settings
+from models.status import JobStatus
+from models.tables import Artifact, Dataset, Job, Teacher, Upload
+
+#: Below this distance to the limit nobody waits for anybody; nearer, one request of an owner after the other.
+_NEAR = 64
+
+
+def check_queue(session: Session, owner: str) -> None:
+    """TooMany where the owner has as many waiting jobs as may be. Call it in the transaction that makes one more."""
+    limit = settings().max_queued_per_owner
+    if not limit:
+        return
+    waiting = _waiting(session, owner, limit)
+    if waiting > limit - _NEAR:
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"queue of {owner}", 0))))
+        waiting = _waiting(session, owner, limit)
+    if waiting >= limit:
+        raise TooMany(
+            f"`{owner}` has {waiting} jobs queued or paused, and may have {limit} (DISTILLERY_MAX_QUEUED_PER_OWNER). "
+            "Wait until some have started, or cancel some",
+            code="too_many_jobs",
+        )
+
+
+def _waiting(session: Session, owner: str, most: int) -> int:
+    waiting = select(Job.id).where(Job.owner == owner, Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]))
+    return session.scalar(select(func.count()).select_from(waiting.limit(most).subquery())) or 0
+
+
+def stored_bytes(session: Session, owner: str) -> int:
+    """What the owner's uploads, teachers, data sets and artifacts take; equal bytes of one owner count once."""
+    each = [select(table.storage_key, table.size).where(table.owner == owner) for table in (Upload, Teacher, Dataset)]
+    artifacts = select(Artifact.storage_key, Artifact.size).join(Job, Job.id == Artifact.job_id)
+    files = union(*each, artifacts.where(Job.owner == owner)).subquery()
+    return int(session.scalar(select(func.sum(files.c.size))) or 0)
+
+
+def room(session: Session, owner: str, wanted: int = 0) -> int | None:
+    """How many bytes the owner may still store, None without a limit. TooLarge where there is no room for `wanted`."""
+    limit = settings().max_stored_bytes_per_owner
+    if not limit:
+        return None
+    used = stored_bytes(session, owner)
+    if used >= limit or used + wanted > limit:
+        raise full(owner, used)
+    return limit - used
+
+
+def full(owner: str, used: int) -> TooLarge:
+    """The error for bytes for which the owner has no room."""
+    limit = settings().max_stored_bytes_per_owner
+    return TooLarge(
+        f"`{owner}` stores {used} bytes, and may store {limit} (DISTILLERY_MAX_STORED_BYTES_PER_OWNER). Delete jobs, "
+        "teachers and data sets that are not needed; an upload that nothing uses goes by itself after a while",
+        code="storage_full",
+    )
