@@ -56,6 +56,10 @@ class Regime(Documented):
         """Why it cannot teach mixtures of samples; empty where it can."""
         return ""
 
+    def unfit_views(self) -> str:
+        """Why what it says of fixed views of samples cannot be kept; empty where it can."""
+        return "the teacher learns with the student, so it never says the same again" if self.moving else ""
+
     def teacher_ids(self) -> list[str]:
         """Stored teachers that the job reads, each once."""
         return []
@@ -100,6 +104,10 @@ class GivenOutputs(Regime):
     def unfit_mixtures(self) -> str:
         """Its outputs are of rows."""
         return "outputs that were given for single rows say nothing of mixtures"
+
+    def unfit_views(self) -> str:
+        """They are the same for each view."""
+        return "outputs that were given are of the samples as they are"
 
     def output_ids(self) -> list[str]:
         """Its data set."""
@@ -166,6 +174,10 @@ class Ensemble(Regime):
         if self.combine == "cross_entropy":
             return "teachers are weighed by their cross-entropy with one label (combine by `entropy` instead)"
         return next(filter(None, (member.unfit_mixtures() for member in self.teachers)), "")
+
+    def unfit_views(self) -> str:
+        """Where a member cannot."""
+        return next(filter(None, (member.unfit_views() for member in self.teachers)), "")
 
     def teacher_ids(self) -> list[str]:
         """Of its members."""

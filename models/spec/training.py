@@ -106,6 +106,12 @@ class EarlyStopping(Entry):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+class FixedViews(Entry):
+    """Each sample is shown in `views` random changes of it, over and over: in epoch e as in epoch e mod views."""
+
+    views: int = Field(ge=1, le=1000, description="So many looks at each sample; the teacher is asked about each once.")
+
+
 class Train(Entry):
     """The training loop."""
 
@@ -134,6 +140,13 @@ class Train(Entry):
         description="Train on mixtures of two samples and of their labels, with shares drawn from Beta(mixup, mixup): "
         "0.2 mixes little, 1 evenly (Zhang et al. 2018, arXiv:1710.09412). The teacher is asked about each mixture, so "
         "its outputs cannot be kept; losses that read labels do not go with it.",
+    )
+    teacher_cache: Literal["auto", "off"] | FixedViews = Field(
+        default="auto",
+        description="What becomes of the teacher's outputs. `auto`: where samples do not change they are kept, and "
+        "shared with the owner's other jobs on the same machine; the student is the same bit for bit as with `off`, "
+        "which shares nothing. {\"views\": V}: augmented samples come in V fixed changes, reused over the epochs, so "
+        "that the teacher is asked V times a sample and not once an epoch; the student is another one.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="`auto`: bf16 where the device computes in it, else float32."
