@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
-from models.tables import Dataset, Job, Teacher, Upload
+from models.tables import Dataset, Job, Teacher, Upload, Webhook
 
 _ID = re.compile(r"^[a-z]{3}_[A-Za-z0-9]{1,60}$")
 
-Thing = TypeVar("Thing", Job, Teacher, Dataset, Upload)
+Thing = TypeVar("Thing", Job, Teacher, Dataset, Upload, Webhook)
 
-_WORDS: dict[type[Job | Teacher | Dataset | Upload], tuple[str, str]] = {
+_WORDS: dict[type[Job | Teacher | Dataset | Upload | Webhook], tuple[str, str]] = {
+    Webhook: ("webhook", "GET /webhooks lists the webhooks"),
     Job: ("job", "GET /jobs lists the jobs"),
     Teacher: ("teacher", "GET /teachers lists the teachers"),
     Dataset: ("data set", "GET /datasets lists the data sets"),

@@ -223,3 +223,26 @@ RETRIES: dict[str, Example] = {
     "start": {"summary": "From the start", "value": {"from": "start"}},
     "checkpoint": {"summary": "From the last checkpoint", "value": {"from": "checkpoint"}},
 }
+
+WEBHOOKS: dict[str, Example] = {
+    "ends": {
+        "summary": "Told when jobs end",
+        "value": {
+            "url": "https://example.com/distillery",
+            "events": ["job.succeeded", "job.failed", "job.cancelled"],
+            "description": "the release pipeline",
+        },
+    },
+    "verdicts": {
+        "summary": "Told of the verdict on teachers and data sets",
+        "value": {
+            "url": "https://example.com/distillery",
+            "events": ["teacher.ready", "teacher.rejected", "dataset.ready", "dataset.rejected"],
+        },
+    },
+}
+
+WEBHOOK_CHANGES: dict[str, Example] = {
+    "enable": {"summary": "Serve it again", "value": {"status": "enabled"}},
+    "events": {"summary": "Other events", "value": {"events": ["job.succeeded", "job.failed"]}},
+}

@@ -25,7 +25,7 @@ from api.gate import Gate, GateMiddleware
 from api.observe import Observed, ObserveMiddleware
 from api.protocol import BoundedProtocol
 from api.rates import Rates, RatesMiddleware
-from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads
+from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads, webhooks
 from api.routes import keys as key_routes
 from api.seats import Seats
 from api.streams import Pace, Reader
@@ -57,7 +57,7 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     _guard(app)
     routers = [
         part.router
-        for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, key_routes, health, docs)
+        for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, webhooks, key_routes, health, docs)
     ]
     for router in routers:
         app.include_router(router)

@@ -11,6 +11,7 @@ from sqlalchemy import extract, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.webhook_metrics import Webhooks
 from core import db
 from core.errors import Unavailable
 from models.status import JobStatus
@@ -59,6 +60,7 @@ class Observed:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Jobs())
+        self.registry.register(Webhooks())
         labels = ["method", "route", "status"]
         self.requests = Counter("distillery_requests", "Requests answered.", labels, registry=self.registry)
         self.seconds = Histogram(

@@ -12,14 +12,15 @@ from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid
-from models.tables import Dataset, Job, Key, Teacher
+from models.tables import Dataset, Job, Key, Teacher, Webhook, WebhookDelivery
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=500, description="`next_cursor` of the page before. Left out: the newest.")
 ]
 
-Row = TypeVar("Row", Job, Teacher, Dataset, Key)
+Owned = TypeVar("Owned", Job, Teacher, Dataset, Key, Webhook)
+Row = TypeVar("Row", Job, Teacher, Dataset, Key, Webhook, WebhookDelivery)
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Page(Generic[Row]):
 
 
 def page(
-    session: Session, table: type[Row], owner: str, query: Select[Row], limit: int, cursor: str | None
-) -> Page[Row]:
+    session: Session, table: type[Owned], owner: str, query: Select[Owned], limit: int, cursor: str | None
+) -> Page[Owned]:
     """One page of what the owner has of a query, newest first. Invalid where the cursor is none of ours."""
     return page_of_all(session, table, query.where(table.owner == owner), limit, cursor)
 

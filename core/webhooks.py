@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import storable_text, to_json
@@ -28,7 +28,7 @@ _LONGEST_WAIT_S = 6 * 3600.0
 ROTATION_S = 86_400.0
 _BODY_CHARACTERS = 500
 #: Claims are made one after the other, so that an endpoint never gets more at once than it should.
-_CLAIM_LOCK = 0x0D157113
+_CLAIM_LOCK = 0x0D157115
 #: A sender that dies lets its message go after the longest time that a sending takes, and some more.
 _SLACK_S = 20.0
 _GONE = 410
@@ -140,6 +140,12 @@ def _add(session: Session, webhook_id: str, message_id: str, type_: str, data: J
     session.flush()
     session.refresh(delivery)
     return delivery
+
+
+def forget_ended(session: Session, older_than_s: float) -> None:
+    """Remove messages that ended so long ago."""
+    old = func.now() - timedelta(seconds=older_than_s)
+    session.execute(delete(WebhookDelivery).where(WebhookDelivery.ended_at < old))
 
 
 # --- the sender ---
