@@ -2,13 +2,23 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from models.spec.exact import make_exact
 
 
 class Entry(BaseModel):
     """A choice on the menu. Unknown fields are refused, so that a typo is never a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Pydantic's, made to read what the JSON Schema says and nothing else."""
+        schema = handler(source)
+        make_exact(schema, source)
+        return schema
 
 
 class Documented(Entry):

@@ -60,6 +60,28 @@ def test_a_temperature_that_cannot_work_is_refused_at_its_field(temperature: obj
     assert where[-1] in {"T", "temperature"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"train": {"epochs": True}}, ("train", "epochs")),
+        ({"train": {"epochs": "4"}}, ("train", "epochs")),
+        ({"train": {"optimizer": {"type": "adam", "betas": [False, 0.5]}}}, ("train", "optimizer", "adam", "betas", 0)),
+        ({"hard": True}, ("hard",)),
+        ({"hard": "0.1"}, ("hard",)),
+        ({"student": {"type": "mlp", "hidden": [True]}}, ("student", "mlp", "hidden", 0)),
+        ({"allow_weak_teacher": 1}, ("allow_weak_teacher",)),
+    ],
+)
+def test_only_numbers_are_numbers_and_only_truth_values_are_that(
+    changes: dict[str, Any], where: tuple[int | str, ...]
+) -> None:
+    assert refusal(**changes)[0] == where
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert spec(train={"epochs": 4.0}).train.epochs == 4
+
+
 def test_alpha_is_no_field() -> None:
     where, why = refusal(loss={"type": "kd", "alpha": 0.9})
     assert where[-1] == "alpha"
