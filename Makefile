@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api clean moved
+.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,10 @@ demo: $(INSTALLED) ## See it work: a teacher, a job, a student, over HTTP, in ab
 
 up: $(INSTALLED) ## Run the service here until Ctrl-C; its data stays in var/
 	@$(PY) -m scripts.up
+
+key: $(INSTALLED) ## Make a key, shown this once, e.g. OWNER=vision ROLE=user NAME=ci DAYS=90; or LIST=1, REVOKE=dk_...
+	@$(PY) -m scripts.key $(if $(OWNER),--owner "$(OWNER)") $(if $(ROLE),--role "$(ROLE)") $(if $(NAME),--name "$(NAME)") \
+		$(if $(DAYS),--days "$(DAYS)") $(if $(LIST),--list) $(if $(REVOKE),--revoke "$(REVOKE)")
 
 test: $(INSTALLED) ## Run the tests
 	$(PY) -m pytest -n 2 --dist loadfile

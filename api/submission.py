@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api import fit, pairs
+from api import fit, pairs, quotas
 from api.deps import find
 from api.fitting.fault import Fault
 from api.fitting.parts import members
@@ -24,6 +24,7 @@ def submit(session: Session, owner: str, spec: JobSpec, body: Any) -> Job:
     resolved, found = checked(session, owner, spec)
     if found:
         raise refusal(found, body)
+    quotas.check_queue(session, owner)
     return jobs.submit(session, resolved, owner=owner)
 
 

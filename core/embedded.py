@@ -22,6 +22,10 @@ from core.errors import Unavailable
 _LONGEST_SOCKET_DIR = 107 - len("/.s.PGSQL.5432.lock")
 
 
+class InUse(Unavailable):
+    """Another process runs the servers of the folder."""
+
+
 class Embedded:
     """Both servers: `start` and `stop`, or `with Embedded(folder) as (database_url, redis_url)`.
 
@@ -45,6 +49,11 @@ class Embedded:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def database_url(self) -> str:
+        """Where the database is, also where another process has started it."""
+        return self._postgres.url
 
     def stop(self) -> None:
         """Stop both cleanly; may be called twice."""
@@ -74,7 +83,7 @@ def _hold(path: Path) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip()
         lock.close()
-        raise Unavailable(
+        raise InUse(
             f"Process {holder} already runs the embedded servers in {path.parent}: stop it, or set DISTILLERY_DATA_DIR "
             "to another folder.",
             code="embedded",

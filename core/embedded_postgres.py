@@ -55,7 +55,7 @@ class Postgres:
         )
         child.wait_until_ready("PostgreSQL", self._process, self._log, self._answers, _START_S)
         self._make_database()
-        return self._url().render_as_string(hide_password=False)
+        return self.url
 
     def stop(self) -> None:
         """End it cleanly; connections are cut."""
@@ -75,8 +75,11 @@ class Postgres:
             yield "-c"
             yield f"{name}={value}"
 
-    def _url(self) -> URL:
-        return URL.create("postgresql+psycopg", _SUPERUSER, database=NAME, query={"host": str(self._sockets)})
+    @property
+    def url(self) -> str:
+        """The address of our database."""
+        url = URL.create("postgresql+psycopg", _SUPERUSER, database=NAME, query={"host": str(self._sockets)})
+        return url.render_as_string(hide_password=False)
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(

@@ -1,5 +1,7 @@
 """Keys: made, looked up, revoked. `python -m core.keys --owner vision` makes one and prints its token, this once.
 
+Its owner is `local` where none is named: what was made while there were no keys stays within reach.
+
 A token is `dk_`, ten characters by which the key is looked up and known again, `_`, and a secret of 256 bits. Stored is
 the sha256 of the whole: to guess a secret of that size is out of reach, so that a slow hash would only slow us.
 """
@@ -23,7 +25,7 @@ from core import db
 from core.errors import DistilleryError, Invalid, NotFound, Unavailable
 from core.ids import new_id
 from models.roles import Role
-from models.tables import Key
+from models.tables import LOCAL_OWNER, Key
 
 _ALPHABET = string.ascii_letters + string.digits
 _LOOKUP, _SECRET = 10, 43
@@ -128,7 +130,9 @@ def revoke(session: Session, named: str, owner: str | None = None) -> Key:
 def main(arguments: list[str]) -> int:
     """The door of `python -m core.keys`."""
     parser = argparse.ArgumentParser(prog="python -m core.keys", description="Make, list or revoke keys.")
-    parser.add_argument("--owner", help="whose things the key reaches; with --list: of this owner alone")
+    parser.add_argument(
+        "--owner", help=f"whose things the key reaches ({LOCAL_OWNER}); with --list: of this owner alone"
+    )
     parser.add_argument("--role", choices=[role.value for role in Role], default=Role.USER.value)
     parser.add_argument("--name", default="", help="what it is for")
     parser.add_argument("--days", type=float, help="it expires after so many; left out: never")
@@ -136,8 +140,6 @@ def main(arguments: list[str]) -> int:
     doing.add_argument("--list", action="store_true", help="list the keys")
     doing.add_argument("--revoke", metavar="KEY", help="revoke a key, given its id or the start of its token")
     told = parser.parse_args(arguments)
-    if not told.list and not told.revoke and not told.owner:
-        parser.error("--owner is needed to make a key, as in --owner vision")
     try:
         with db.session() as session:
             said, hint = _done(session, told)
@@ -161,7 +163,7 @@ def _done(session: Session, told: argparse.Namespace) -> tuple[str, str]:
         return f"{_line(revoke(session, told.revoke, told.owner))}\n", "Revoked: it opens nothing from now on.\n"
     if told.days is not None and told.days <= 0:
         raise Invalid.at("/days", "--days must be above 0")
-    made = make(session, told.owner, Role(told.role), name=told.name, days=told.days)
+    made = make(session, told.owner or LOCAL_OWNER, Role(told.role), name=told.name, days=told.days)
     return (
         f"{made.token}\n",
         f"{_line(made.key)}\nThe token above is shown this once; send it as Authorization: Bearer\n",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api import examples, files, job_tags, submission
+from api import examples, files, job_tags, quotas, submission
 from api.body import JsonRoute, parsed_body
 from api.callers import Who
 from api.conditions import IfMatch, require_match
@@ -264,7 +264,13 @@ def retry_job(
 ) -> Any:
     """The new job has the same spec, and `retry_of` names this one, which stays as it is."""
     wanted = body or RetryBody()
-    answer, made = steering.do(job_id, lambda session, given: jobs.retry(session, given, wanted.from_), is_new=True)
+
+    def again(session: Session, given: str) -> Job:
+        made = jobs.retry(session, given, wanted.from_)
+        quotas.check_queue(session, made.owner, more=0)
+        return made
+
+    answer, made = steering.do(job_id, again, is_new=True)
     queue.wake_job(made)
     return answer
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from api import quotas
 from api.callers import Who
 from api.deps import get
 from api.errors import documented, of_error
@@ -98,7 +99,7 @@ def _alone(once: Once) -> Iterator[None]:
 
 async def _receive(request: Request, owner: str, once: Once, filename: str, expected: str | None) -> Response:
     try:
-        limit = _limit(request)
+        limit = await asyncio.to_thread(_limit, request, owner)
         stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
     except TooLarge as error:
         # The rest of the body is not wanted: the connection ends with the answer.
@@ -108,7 +109,7 @@ async def _receive(request: Request, owner: str, once: Once, filename: str, expe
     return await asyncio.to_thread(_record, owner, once, filename, stored)
 
 
-def _limit(request: Request) -> int:
+def _limit(request: Request, owner: str) -> int:
     """How many bytes may come. TooLarge for a claimed length that is more; Malformed for a form."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise Malformed("Send the file itself as the body, not a form: with curl, --data-binary @file instead of -F")
@@ -120,7 +121,9 @@ def _limit(request: Request) -> int:
         raise TooLarge(f"The body has {size} bytes; an upload is at most {allowed}")
     if size > room:
         raise TooLarge(f"The body has {size} bytes, more than the service's disk has room for", code="no_space")
-    return min(allowed, room)
+    with db.session() as session:
+        left = quotas.room(session, owner, size)
+    return min(allowed, room) if left is None else min(allowed, room, left)
 
 
 def _expected_sha256(header: str | None) -> str | None:

@@ -67,7 +67,7 @@ def _upload(port: int, source: Path) -> tuple[str, float]:
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as client, source.open("rb") as file:
         size = source.stat().st_size
-        client.sendall(f"POST /uploads HTTP/1.1\r\nHost: bench\r\nContent-Length: {size}\r\n\r\n".encode())
+        client.sendall(f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
         client.sendfile(file)
         answer = b""
         while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
@@ -81,7 +81,7 @@ def _upload(port: int, source: Path) -> tuple[str, float]:
 def _download(port: int, path: str, size: int) -> float:
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert _drain(client) > size
     return time.monotonic() - start
 

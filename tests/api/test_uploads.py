@@ -99,7 +99,7 @@ def test_a_form_is_refused_with_the_remedy(api: httpx.Client) -> None:
 
 def test_a_claimed_length_beyond_the_limit_is_answered_before_the_body(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
-        head = f"POST /uploads HTTP/1.1\r\nHost: x\r\nContent-Length: {100 * 10**12}\r\n\r\n"
+        head = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Length: {100 * 10**12}\r\n\r\n"
         client.sendall(head.encode())
         answer = b"".join(iter(lambda: client.recv(65536), b""))  # ends: the connection is closed
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -136,7 +136,7 @@ def test_an_upload_that_the_disk_has_no_room_for(full_disk: None, api: httpx.Cli
 def test_a_client_that_goes_away_leaves_nothing(server: Server, api: httpx.Client, chunked: bool) -> None:
     length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 100000000"
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
-        client.sendall(f"POST /uploads HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        client.sendall(f"POST /uploads HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n".encode())
         client.sendall(b"%x\r\n%s\r\n" % (100_000, b"x" * 100_000) if chunked else b"x" * 100_000)
         deadline = time.monotonic() + 5
         while not stored_files() and time.monotonic() < deadline:
