@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from api import filling, gate
 from api.callers import Caller
+from api.document import mend
 from api.errors import documented
 from api.schemas import Problem
 from core import db
@@ -276,6 +277,7 @@ def install(app: FastAPI) -> None:
                 for parameter in operation.get("parameters", []):
                     parameter["schema"] = _without_null(parameter["schema"])
                 _close(operation, gate.needed(method.upper(), path))
+        mend(whole)
         return whole
 
     app.openapi = document  # type: ignore[method-assign]

@@ -21,12 +21,13 @@ class Refused(Exception):
 
 
 class Client:
-    """`with Client(url) as client: ...`."""
+    """`with Client(url) as client: ...`. `token`: of a key, where the service has any."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self.url = url
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         # The service is on this machine: a proxy that the environment names is not asked.
-        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +79,13 @@ class Client:
     def get(self, path: str) -> Json:
         """GET something that is JSON."""
         return _said(self._http.get(path))
+
+    def text(self, path: str) -> str:
+        """GET something that is text."""
+        answer = self._http.get(path)
+        if answer.is_error:
+            raise Refused(f"GET {path}: {answer.status_code} {answer.text}")
+        return answer.text
 
     def post(self, path: str, body: Json | None = None) -> Json:
         """POST JSON."""
