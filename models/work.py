@@ -67,6 +67,13 @@ class WorkOrder(Record):
     max_seconds: float = 86_400.0
     #: Seconds between checkpoints.
     checkpoint_s: float = 60.0
+    #: Whose job it is: what is kept of teachers is shared among the jobs of one owner.
+    owner: str = "local"
+    #: The folder for that, and the bytes that it may hold; None where nothing is shared.
+    cache_dir: str | None = None
+    cache_bytes: int = 0
+    #: Bytes of memory for the rows of the data set; a larger one is read from its file as it goes. 0: no limit.
+    data_memory_bytes: int = 0
 
     @property
     def only_teacher(self) -> StagedTeacher | None:

@@ -21,6 +21,11 @@ class Augmentation:
     def __init__(self, crop: int, flip: bool, seed: int) -> None:
         self._crop, self._flip, self._seed = crop, flip, seed
 
+    @property
+    def content(self) -> dict[str, int]:
+        """All that the changes of a sample hang on beside the epoch."""
+        return {"crop": self._crop, "flip": int(self._flip), "seed": self._seed}
+
     def __call__(self, x_NCHW: Tensor, ids_N: Tensor, epoch: int) -> Tensor:
         """The images (N, C, H, W) as this epoch shows them; any dtype, the padding is 0, memory is channels-last."""
         chance_N = scatter(ids_N, derive(self._seed, "augment", epoch))

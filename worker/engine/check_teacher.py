@@ -9,13 +9,14 @@ from core.errors import Problem, UserInput
 from models.canonical import TeacherMeta
 from models.work import WorkOrder
 from worker.engine.answers import Answers, answers, teacher_figures
-from worker.engine.evaluate import Check, ask
+from worker.engine.evaluate import Check
 from worker.engine.outputs import Outputs
 from worker.engine.progress import Progress
 from worker.engine.sources.ensemble import EnsembleTeacher
 from worker.engine.sources.given import GivenSource
 from worker.engine.sources.source import Single, Source, Voice
 from worker.engine.task import Metrics
+from worker.engine.transcripts import Asked
 from worker.engine.wiring import Parts
 
 #: Rows of probabilities sum to 1 within this.
@@ -60,7 +61,7 @@ def voices(parts: Parts) -> dict[str, tuple[Single, Voice]]:
 
 def _asked(parts: Parts, split: str, check: Check) -> Outputs | None:
     rows = parts.splits[split]
-    return ask(parts.teacher, rows, parts.order.spec.train.batch_size, check) if len(rows) else None
+    return parts.transcripts.of_scoring(parts.teacher, Asked(split, rows), check) if len(rows) else None
 
 
 def _scored(parts: Parts, said: Outputs | None, split: str) -> Scored:
@@ -117,7 +118,8 @@ def _judged(
     if labelled is not None or source.columns is None or not isinstance(source, GivenSource):
         return "validation", labelled
     split = parts.splits["train"]
-    of_training = answers(ask(voice, split, parts.order.spec.train.batch_size, check), source.columns, split.y)
+    said = parts.transcripts.of_scoring(voice, Asked("train", split), check)
+    of_training = answers(said, source.columns, split.y)
     return "training", of_training.labelled if of_training else None
 
 

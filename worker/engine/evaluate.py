@@ -1,6 +1,6 @@
 """What a network says of a whole split, every row of it, and the mode it was in before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from worker.engine.data import Split
 from worker.engine.networks import evaluating
 from worker.engine.normalise import View
-from worker.engine.outputs import Outputs
 from worker.engine.precision import Precision
-from worker.engine.sources.source import Says
 
 Check = Callable[[], None]
 
@@ -42,27 +40,3 @@ def predict(
             parts.append(logits.float())
             check()
     return torch.cat(parts)
-
-
-def ask(teacher: Says, split: Split, batch_size: int, check: Check) -> Outputs:
-    """What the teacher says of a split, in float32 arithmetic: logits (n, C) and weights, of its members as well."""
-    parts = []
-    for positions_B in split.in_order(batch_rows(batch_size)):
-        parts.append(_spoken(teacher(split.take(positions_B), exact=True)))
-        check()
-    return _joined(parts)
-
-
-def _spoken(outputs: Outputs) -> Outputs:
-    """Without features and embeddings, which would fill the memory."""
-    members = {name: _spoken(member) for name, member in outputs.members.items()}
-    return Outputs(outputs.logits, weight=outputs.weight, members=members)
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    first = parts[0]
-    return Outputs(
-        torch.cat([part.logits for part in parts]),
-        weight=None if first.weight is None else torch.cat([part.weight for part in parts if part.weight is not None]),
-        members={name: _joined([part.members[name] for part in parts]) for name in first.members},
-    )

@@ -189,6 +189,7 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         "seed": order.spec.train.seed,
         "precision": _precision(parts),
         "device": device_name(attempt.device),
+        "teacher_cache": parts.transcripts.tally.as_dict(),
         "warnings": attempt.progress.warnings,
     }
 

@@ -59,6 +59,8 @@ class Teacher:
         self._call, self._view, self.precision, self._embedding = call, view, precision, embedding
         #: Set where a regression's values come in the target's own units: value * scale + shift is standardised.
         self.units: tuple[float, float] | None = None
+        #: All that its answers hang on beside the data, where it was handed in.
+        self.content: dict[str, object] | None = None
 
     @torch.no_grad()
     def __call__(self, rows: Rows, *, exact: bool = False) -> Outputs:

@@ -11,7 +11,7 @@ from worker.engine import cache, mixup
 from worker.engine.answers import Answers, figures
 from worker.engine.attempt import Attempt, Finished, set_rng_state
 from worker.engine.checkpoint import State
-from worker.engine.evaluate import batch_rows, predict
+from worker.engine.evaluate import predict
 from worker.engine.feed import Feed
 from worker.engine.learner import Learner
 from worker.engine.lessons import Earlier, Group, Outside
@@ -21,11 +21,14 @@ from worker.engine.seeds import derive
 from worker.engine.sources.source import Says
 from worker.engine.stop import Stopped
 from worker.engine.task import Metrics
+from worker.engine.transcripts import Asked, num_views
 from worker.engine.wired import Wired, pointing
 from worker.engine.wiring import Parts
 
 #: Epochs that a task may look at for a known fault.
 _LOOKED_BACK = 10
+#: A line so often while a teacher is asked about all rows.
+_SAY_S = 60.0
 
 
 class Interrupted(Exception):
@@ -78,7 +81,8 @@ def make_run(parts: Parts, group: Group) -> Run:
         learners.append(Learner(lesson.name, plan, net, wired.objective(net), wired.task, wired.precision))
     first = parts.lessons[group[0].name]
     mixing = mixup.from_spec(first.lesson.train)
-    feed = Feed(parts.splits["train"], parts.view, first.task.augmentation(), following, mixing)
+    views, tally = num_views(first.lesson.train), parts.transcripts.tally
+    feed = Feed(parts.splits["train"], parts.view, first.task.augmentation(), following, mixing, views, tally)
     return Run(parts.plan(group[0]), learners, feed, following)
 
 
@@ -96,15 +100,40 @@ def _teacher(attempt: Attempt, parts: Parts, wired: Wired) -> Says | None:
             return None
 
 
-def _kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says | cache.Kept:
+def _kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says | cache.Kept | cache.KeptViews:
     """The teacher, or its outputs for all training samples where each would be asked for more than once."""
     split, train_spec = parts.splits["train"], wired.lesson.train
     (heard,) = wired.heard.values()
-    changing = wired.task.augmentation() or train_spec.mixup
-    if changing or train_spec.epochs == 1 or not cache.fits(heard.dry, len(split)):
+    augmentation, views = wired.task.augmentation(), num_views(train_spec)
+    if train_spec.mixup or not cache.fits(heard.dry, len(split)):
         return teacher
-    attempt.progress.phase(Phase.CACHING)
-    return cache.keep(teacher, split, batch_rows(train_spec.batch_size), attempt.device, attempt.stop.check)
+
+    def make(view: int = 0) -> cache.Kept:
+        attempt.progress.phase(Phase.CACHING)
+        asked = Asked("train", split, augmentation, view)
+        return parts.transcripts.of_training(teacher, asked, train_spec, _Patience(attempt))
+
+    def make_between(view: int) -> cache.Kept:
+        kept = make(view)
+        attempt.progress.phase(Phase.TRAINING)
+        return kept
+
+    if augmentation is not None:
+        return teacher if views is None else cache.KeptViews(views, make_between)
+    return teacher if train_spec.epochs == 1 else make()
+
+
+class _Patience:
+    """Looks at the clock while a teacher is asked about a whole split, and says now and then that the job is alive."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt, self._said_at = attempt, time.monotonic()
+
+    def __call__(self) -> None:
+        self._attempt.stop.check()
+        if time.monotonic() - self._said_at > _SAY_S:
+            self._said_at = time.monotonic()
+            self._attempt.progress.notice("caching", "the teacher is still being asked about the training rows")
 
 
 class _Meanwhile:

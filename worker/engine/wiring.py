@@ -29,6 +29,7 @@ from worker.engine.sources.open import open_source
 from worker.engine.sources.source import Place, Says, Source
 from worker.engine.taps import Tapped, modules_by_path
 from worker.engine.task import Task, make_task
+from worker.engine.transcripts import Transcripts
 from worker.engine.wired import Bench, Heard, Wired, pointing
 
 _DRY_ROWS = 4
@@ -49,6 +50,8 @@ class Parts:
     #: The teacher that was handed in, and the same at work; None where the job's students teach each other.
     handed_in: tuple[Source, Says] | None
     syllabus: Syllabus
+    #: What those who were handed in say of whole splits.
+    transcripts: Transcripts
     #: By name, in the order in which they begin.
     lessons: dict[str, Wired]
 
@@ -105,7 +108,7 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapp
         for lesson in group:
             shown = [objective.needs(of[lesson.name].terms, "teacher") for of in heard.values() if lesson.name in of]
             wired[lesson.name] = replace(wired[lesson.name], heard=heard[lesson.name], shown=shown)
-    return Parts(order, device, splits, task, view, handed_in, lessons, wired)
+    return Parts(order, device, splits, task, view, handed_in, lessons, Transcripts(order, device), wired)
 
 
 def _source(place: Place) -> Source | None:

@@ -74,6 +74,7 @@ class GivenTeacher:
     def __init__(self, logits_GM: Tensor, place_R: Tensor, device: torch.device) -> None:
         self.precision = Precision("float32", device.type, channels_last=False)
         self.units: tuple[float, float] | None = None
+        self.content: dict[str, object] | None = None
         self._whole = bool((place_R >= 0).all())
         self._logits_GM = logits_GM.to(home(logits_GM, device))
         self._place_R = place_R.to(self._logits_GM.device)

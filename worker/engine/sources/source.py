@@ -48,6 +48,8 @@ class Voice(Says, Protocol):
 
     #: Set where a regression's values come in the target's own units: value * scale + shift is standardised.
     units: tuple[float, float] | None
+    #: All that its answers hang on beside the data, where others may have asked it the same; None else.
+    content: dict[str, object] | None
 
 
 class Source(Protocol):

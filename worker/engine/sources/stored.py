@@ -53,7 +53,14 @@ class StoredSource:
         return self._teacher(needs(list(terms), "teacher"), rows)
 
     def _teacher(self, wanted: Needs, rows: Rows) -> Teacher:
-        return Teacher(self._call(wanted, rows), self._view, self._precision(), embedding=wanted.embedding)
+        teacher = Teacher(self._call(wanted, rows), self._view, self._precision(), embedding=wanted.embedding)
+        teacher.content = {
+            "sha256": self._place.order.teachers[self._id].sha256,
+            "record": self._meta.model_dump(mode="json"),
+            "taps": sorted(wanted.taps),
+            "embedding": wanted.embedding,
+        }
+        return teacher
 
     def _call(self, wanted: Needs, rows: Rows) -> Call:
         if self._network is None:
