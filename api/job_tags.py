@@ -1,4 +1,5 @@
-"""The ETag of a job without the job: what a poll asks, answered by one look at one row.
+"""The ETag of a job without the job: what a poll asks, answered by one look at one row, and a few counts
+while it is queued.
 
 It is strong, so it must change with every byte of the answer. A job's row has a version that each change of it makes
 larger; what else the answer holds is in the tag beside it, the shape of the answer included.
@@ -8,20 +9,20 @@ import hashlib
 import json
 from functools import cache
 
-from sqlalchemy import bindparam, case, func, select, tuple_
-from sqlalchemy.orm import aliased
+from sqlalchemy import bindparam, select
 
 from api.deps import is_id
-from api.schemas import JobView
-from api.views import FURTHEST
+from api.schemas import JobView, Queue
+from api.standing import standings
 from core import db
 from models.status import JobStatus
 from models.tables import Job
 
 
-def tag(version: int, retry_of: str | None, position: int | None) -> str:
+def tag(version: int, retry_of: str | None, queue: Queue | None) -> str:
     """The ETag of a job in this state."""
-    return f'"{version}-{position or 0}{"r" if retry_of else ""}-{_shape()}"'
+    stands = "0" if queue is None else hashlib.sha256(queue.model_dump_json().encode()).hexdigest()[:12]
+    return f'"{version}-{stands}{"r" if retry_of else ""}-{_shape()}"'
 
 
 def same_version(given: str, current: str) -> bool:
@@ -38,24 +39,15 @@ def stored_tag(owner: str, job_id: str) -> str | None:
     # A transaction for one statement would be two more messages to the database.
     with db.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         found = connection.execute(_STATE, {"job_id": job_id, "owner": owner}).one_or_none()
-    return None if found is None else tag(*found)
+        if found is None:
+            return None
+        queue = standings(connection, [job_id]).get(job_id) if found.status is JobStatus.QUEUED else None
+    return tag(found.version, found.retry_of, queue)
 
 
-_other = aliased(Job)
-_before = (
-    select(_other.id)
-    .where(
-        _other.status == JobStatus.QUEUED,
-        tuple_(_other.queued_at, _other.id) <= tuple_(Job.queued_at, Job.id),
-    )
-    .correlate(Job)
-    .limit(FURTHEST)
-    .subquery()
+_STATE = select(Job.version, Job.retry_of, Job.status).where(
+    Job.id == bindparam("job_id"), Job.owner == bindparam("owner")
 )
-_place = case((Job.status == JobStatus.QUEUED, select(func.count()).select_from(_before).scalar_subquery()))
-
-
-_STATE = select(Job.version, Job.retry_of, _place).where(Job.id == bindparam("job_id"), Job.owner == bindparam("owner"))
 
 
 @cache

@@ -153,9 +153,17 @@ class Progress(Answer):
 
 
 class Queue(Answer):
-    """Where a queued job stands; 1 is next, and 1000 says that it is the thousandth or later."""
+    """Where a queued job stands, as far as it can be told: others may be handed in with a higher priority."""
 
-    position: int
+    position: int = Field(description="1 is next; 1000 says that it is the thousandth or later.")
+    ahead: int = Field(description="Jobs that come before it; 999 says so many or more.")
+    age_s: int = Field(
+        description="Seconds since it was queued, rounded down to tens, and after ten minutes to minutes."
+    )
+    reason: (
+        Literal["starting", "no_free_device", "higher_priority", "owner_limit", "backing_off", "no_worker"] | str
+    ) = Field(description="Why it waits, for programs; docs/jobs.md explains each word.")
+    message: str = Field(description="Why it waits, for people.")
 
 
 class ArtifactView(Answer):

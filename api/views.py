@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Request
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -22,14 +22,12 @@ from api.schemas import (
     Report,
     UploadView,
 )
+from api.standing import standings
 from models.canonical import RULES
 from models.status import CheckStatus, JobStatus
 from models.tables import Artifact, Dataset, Job, Teacher, Upload
 
 View = TypeVar("View", bound=CheckedView)
-
-#: Places in the queue are told up to this one, which then says "or later": the count must not grow with the queue.
-FURTHEST = 1000
 
 
 def upload_view(upload: Upload) -> UploadView:
@@ -83,23 +81,11 @@ def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     made = select(Artifact).where(Artifact.job_id.in_(artifacts)).order_by(Artifact.job_id, Artifact.name)
     for artifact in session.scalars(made):
         artifacts[artifact.job_id].append(artifact_view(artifact))
-    positions = _positions(session, [job.id for job in jobs if job.status == JobStatus.QUEUED])
-    return [_job_view(job, artifacts[job.id], positions.get(job.id)) for job in jobs]
+    queued = standings(session, [job.id for job in jobs if job.status == JobStatus.QUEUED])
+    return [_job_view(job, artifacts[job.id], queued.get(job.id)) for job in jobs]
 
 
-def _positions(session: Session, queued: list[str]) -> dict[str, int]:
-    """The place of each of these jobs in the queue, which is served oldest first; places are counted to FURTHEST."""
-    if not queued:
-        return {}
-    first = select(Job.id, Job.queued_at).where(Job.status == JobStatus.QUEUED).order_by(Job.queued_at, Job.id)
-    line = first.limit(FURTHEST - 1).subquery()
-    place = func.row_number().over(order_by=(line.c.queued_at, line.c.id)).label("place")
-    counted = select(line.c.id, place).subquery()
-    found = session.execute(select(counted.c.id, counted.c.place).where(counted.c.id.in_(queued)))
-    return dict.fromkeys(queued, FURTHEST) | dict(found.all())
-
-
-def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> JobView:
+def _job_view(job: Job, artifacts: list[ArtifactView], queue: Queue | None) -> JobView:
     status = JobStatus(job.status)
     return JobView(
         id=job.id,
@@ -109,7 +95,7 @@ def _job_view(job: Job, artifacts: list[ArtifactView], position: int | None) -> 
         phase=job.phase,
         is_terminal=status.is_terminal,
         progress=Progress.model_validate(job.progress),
-        queue=Queue(position=position) if position is not None else None,
+        queue=queue,
         attempt=job.attempt,
         error=JobFailureView.model_validate(job.error) if job.error else None,
         spec=job.spec,

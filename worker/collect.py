@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 from sqlalchemy import text
 
-from core import db, leftovers, webhooks
+from core import db, fleet, leftovers, webhooks
 from core.errors import NotFound
 from core.settings import settings
 from core.storage import Entry, storage
@@ -49,6 +49,7 @@ def _collect(keep_s: float) -> Collected:
     with db.session() as session:
         expired = leftovers.forget_expired(session, keep_s)
         webhooks.forget_ended(session, keep_s)
+        fleet.forget_gone(session, keep_s)
     collected = Collected(expired.uploads, expired.idempotency_keys)
     before = datetime.now(UTC) - timedelta(seconds=keep_s)
     old = _old(before)

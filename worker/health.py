@@ -34,10 +34,15 @@ def seconds_since_round() -> float | None:
         return None
 
 
+def patience_s() -> float:
+    """After so many seconds without the end of a round something is wrong."""
+    return _ROUNDS * settings().sweep_s + _SLACK_S
+
+
 def main() -> int:
     """The door."""
     age_s = seconds_since_round()
-    if age_s is not None and age_s <= _ROUNDS * settings().sweep_s + _SLACK_S:
+    if age_s is not None and age_s <= patience_s():
         return 0
     sys.stderr.write("no worker runs here\n" if age_s is None else f"the last round ended {age_s:.0f} s ago\n")
     return 1

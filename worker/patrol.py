@@ -4,15 +4,18 @@ It runs in a thread of the worker's parent, which lives as long as the process, 
 """
 
 import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
-from core import db, jobs, queue, webhooks
+from core import db, fleet, jobs, queue, webhooks
 from core.settings import settings
 from models.status import JobStatus
 from worker import drain, health, launch
@@ -33,6 +36,7 @@ class Patrol:
     """Sweeps and looks every `settings.sweep_s`, until `stop`."""
 
     def __init__(self) -> None:
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="patrol", daemon=True)
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
@@ -51,6 +55,7 @@ class Patrol:
             helper.send_signal(signal.SIGTERM)
         for helper in self._helpers.values():
             helper.wait()
+        self._leave()
         health.unmark()
 
     def _run(self) -> None:
@@ -62,6 +67,7 @@ class Patrol:
     def _round(self) -> None:
         """One look. Whatever goes wrong with it, the next one is made."""
         try:
+            self._show()
             remove_leftovers(settings().data_dir.resolve() / "work")
             _settle()
             self._find_jobs()
@@ -73,6 +79,16 @@ class Patrol:
             log.warning("no sweep for now: %s", reason(error))
         except Exception:
             log.exception("a sweep failed")
+
+    def _show(self) -> None:
+        shown = [{"name": device.name, "kind": device.kind} for device in devices(settings())]
+        with db.session() as session:
+            fleet.show(session, self._name, shown, health.patience_s())
+
+    def _leave(self) -> None:
+        """Where the database is away as well, the worker counts as gone by its silence."""
+        with suppress(*OUTAGE), db.session() as session:
+            fleet.leave(session, self._name)
 
     def _find_jobs(self) -> None:
         """Send a message for each free device; where messages do not help, start a process that needs none."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,8 @@ from models.tables import Job
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 _LABEL = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_./-]{0,62})[:=]([^\x00]{0,200})$")
+#: The pattern is told in the document and not kept by pydantic, whose sentence would say less than ours.
+Label = Annotated[str, Field(json_schema_extra={"pattern": _LABEL.pattern})]
 
 #: validate_job reads the body by itself, to answer with the faults; the page shows what the body is.
 _SPEC_BODY: dict[str, Any] = {
@@ -71,7 +73,7 @@ def _answer(session: Session, job: Job, once: Once, *, is_new: bool = False) -> 
 
 
 def _etag(job: Job, view: JobView) -> str:
-    return job_tags.tag(job.version, job.retry_of, view.queue.position if view.queue else None)
+    return job_tags.tag(job.version, job.retry_of, view.queue)
 
 
 @router.post(
@@ -136,7 +138,7 @@ def list_jobs(
     who: Who,
     status: Annotated[list[JobStatus] | None, Query(description="Repeat it for any of several.")] = None,
     label: Annotated[
-        list[str] | None, Query(description="`key:value`; repeat it for jobs that have all of several.")
+        list[Label] | None, Query(description="`key:value`; repeat it for jobs that have all of several.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -3,7 +3,7 @@
 They look at what the rows say, and not at how the model came to it.
 """
 
-from models.status import LEASED, MOVES, TERMINAL, Desired
+from models.status import LEASED, MOVES, TERMINAL, Desired, JobStatus
 from tests.simulator.model import LOST, Claim, Job, Operation, Result, Store
 
 _WRITES = frozenset({"heartbeat", "record", "succeed", "fail", "stop"})
@@ -17,6 +17,8 @@ def check_step(before: Store, operation: Operation, after: Store, result: Result
     """Raise Broken where the operation did what none may do."""
     if operation[0] in _WRITES:
         _check_fence(before, operation[1], after, result)
+    if operation[0] == "claim" and operation[2] is None and isinstance(result, tuple):
+        _check_order(before, result[0])
     for old, new in zip(before.jobs, after.jobs, strict=True):
         if old is not new:
             _check_change(old, new)
@@ -35,6 +37,15 @@ def _check_fence(before: Store, claim: Claim, after: Store, result: Result) -> N
     owns = attempt.outcome is None and claim.attempt == len(job.attempts) and job.status in LEASED
     _must(owns == (result != LOST), "I4: the fence holds for owners alone", job)
     _must(owns or before.jobs == after.jobs, "I4: a zombie wrote", job)
+
+
+def _check_order(before: Store, taken: int) -> None:
+    """Nobody is passed over by a younger job of the same owner, of no higher priority."""
+    chosen = before.jobs[taken]
+    for other in before.jobs:
+        waits = other.status is JobStatus.QUEUED and other.queued_at <= before.now and other.owner == chosen.owner
+        passed = other.priority >= chosen.priority and other.queued_at < chosen.queued_at
+        _must(not (waits and passed), "an older job of the owner was passed over", other)
 
 
 def _check_change(old: Job, new: Job) -> None:

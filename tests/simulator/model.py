@@ -10,6 +10,9 @@ from models.status import LEASED, Desired, JobStatus
 
 LEASE = 2.5
 RETRY_WAIT = 0.5
+#: A job that has waited for so long counts as one priority higher; the highest is 2.
+PRIORITY_STEP = 3.5
+HIGHEST = 2
 #: Time passes with each operation, as the database's clock does, so that the queue has an order.
 TICK = 1e-6
 
@@ -48,6 +51,9 @@ class Job(NamedTuple):
     events: tuple[str, ...] = ("queued",)
     attempts: tuple[Attempt, ...] = ()
     published: tuple[int, ...] = ()
+    priority: int = 1
+    owner: str = "a"
+    claimed_at: float = float("-inf")
 
 
 class Store(NamedTuple):
@@ -98,7 +104,7 @@ def _claim(store: Store, token: str, wanted: int | None) -> tuple[Store, Result]
     ]
     if not waiting:
         return store, None
-    job = min(waiting, key=lambda job: (job.queued_at, job.id))
+    job = min(waiting, key=lambda job: _order(store, job))
     number = job.attempt + 1
     claimed = _changed(
         job,
@@ -107,9 +113,18 @@ def _claim(store: Store, token: str, wanted: int | None) -> tuple[Store, Result]
         attempt=number,
         token=token,
         lease_ends_at=store.now + LEASE,
+        claimed_at=store.now,
         attempts=(*job.attempts, Attempt(token, store.now)),
     )
     return _with(store, claimed), (job.id, number, token)
+
+
+def _order(store: Store, job: Job) -> tuple[float, ...]:
+    """Smaller comes first: the priority with what the wait adds, whose turn it is, the oldest."""
+    rank = min(HIGHEST, job.priority + (store.now - job.queued_at) // PRIORITY_STEP)
+    own = [other for other in store.jobs if other.owner == job.owner]
+    running = sum(other.status in LEASED for other in own)
+    return (-rank, running, max(other.claimed_at for other in own), job.queued_at, job.id)
 
 
 # --- what the owner of a lease writes ---

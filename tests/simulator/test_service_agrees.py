@@ -14,7 +14,7 @@ from core import db, jobs
 from core.errors import Conflict, Infra, UserConfig
 from core.jobs import NewArtifact
 from core.settings import settings
-from models.spec.job import JobSpec
+from models.spec.job import PRIORITIES, JobSpec
 from models.status import Desired
 from models.tables import Dataset, Job, Teacher, Upload
 from tests.simulator import model
@@ -29,6 +29,7 @@ TRACES, STEPS, FIRST = 200, 12, 500_000
 def inputs(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a job refers to; and a server that is taken for one that has run for long."""
     monkeypatch.setenv("DISTILLERY_HEARTBEAT_S", "0.0001")
+    monkeypatch.setenv("DISTILLERY_PRIORITY_STEP_S", str(model.PRIORITY_STEP * UNIT_S))
     monkeypatch.setenv("DISTILLERY_RETRY_WAIT_S", str(model.RETRY_WAIT * UNIT_S))
     settings.cache_clear()
     with db.session() as session:
@@ -89,6 +90,7 @@ class Service:
         by = {"s": units * UNIT_S}
         session.execute(text(_SHIFT_JOBS), by)
         session.execute(text(_SHIFT_ATTEMPTS), by)
+        session.execute(text(_SHIFT_TURNS), by)
 
     def _sweep(self, session: Session) -> None:
         assert jobs.sweep(session).leader
@@ -135,6 +137,10 @@ _SHIFT_JOBS = """
                     lease_expires_at = lease_expires_at - make_interval(secs => :s)
     WHERE status NOT IN ('succeeded', 'failed', 'cancelled')"""
 _SHIFT_ATTEMPTS = "UPDATE attempts SET started_at = started_at - make_interval(secs => :s) WHERE outcome IS NULL"
+
+
+# Turns are compared between all jobs, those that have ended included.
+_SHIFT_TURNS = "UPDATE jobs SET claimed_at = claimed_at - make_interval(secs => :s)"
 
 
 _ROWS = """
@@ -184,7 +190,7 @@ def _row(job: model.Job) -> tuple[Any, ...]:
 def _submitted(job: model.Job) -> str:
     """In a transaction of its own: the queue goes by time, and ids are random."""
     with db.session() as session:
-        return jobs.submit(session, _spec(job)).id
+        return jobs.submit(session, _spec(job), owner=job.owner).id
 
 
 def _bare(token: str) -> str:
@@ -201,6 +207,7 @@ def _spec(job: model.Job) -> JobSpec:
         "dataset": "dst_A",
         "student": {"type": "mlp", "hidden": [8]},
         "loss": {"type": "kd", "T": 4},
+        "priority": PRIORITIES[job.priority],
         "limits": {"max_attempts": job.max_attempts, "max_seconds": int(job.allowed * UNIT_S)},
     }
     return JobSpec.model_validate(told)

@@ -34,8 +34,11 @@ class World:
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
         draw = self._rng.random
-        num_jobs = 1 + (draw() < 0.4)
-        jobs = (Job(n, 1 + int(draw() * 3), 12.25, n * 1e-9) for n in range(num_jobs))
+        num_jobs = 1 + (draw() < 0.4) + (draw() < 0.2)
+        jobs = (
+            Job(n, 1 + int(draw() * 3), 12.25, n * 1e-9, priority=int(draw() * 3), owner="ab"[draw() < 0.5])
+            for n in range(num_jobs)
+        )
         self.store = Store(0.0, tuple(jobs))
         self._workers = [Worker() for _ in range(2 + (draw() < 0.3))]
         self._messages = num_jobs
