@@ -101,6 +101,21 @@ class Settings(BaseSettings):
     devices: str = Field(default="auto", description="`auto`, `cpu`, or GPU numbers: `0,1`. One job at a time on each.")
     threads: int = Field(default=0, ge=0, description="CPU threads of a job. 0: all cores, shared among devices.")
 
+    teacher_cache_bytes: int = Field(
+        default=10 * 2**30,
+        ge=0,
+        description="Disk for teachers' outputs that an owner's jobs on this host share. 0: nothing is shared.",
+    )
+    teacher_cache_keep_s: float = Field(
+        default=7 * 86_400.0, gt=0, description="Those that no job has used for so long are removed."
+    )
+    data_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory for the rows of a job's data set; a larger one is read from its file as it goes. "
+        "0: half of the memory, shared among devices.",
+    )
+
     spares: bool = Field(
         default=True,
         description="A worker keeps a process for jobs and one for checks that have torch loaded and wait: each takes "

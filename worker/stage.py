@@ -3,6 +3,7 @@
 import errno
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from sqlalchemy import select
 from core import db, job_inputs
 from core.errors import Infra, NotFound, UserInput
 from core.jobs import Claim
-from core.settings import settings
+from core.settings import Settings, settings
 from core.storage import storage
 from models.canonical import DatasetMeta, OutputsMeta, TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Attempt, Dataset, Job, JobInput, JobOutputs, JobTeacher, Teacher
+from models.tables import LOCAL_OWNER, Attempt, Dataset, Job, JobInput, JobOutputs, JobTeacher, Teacher
 from models.work import StagedOutputs, StagedTeacher, WorkOrder
-from worker.devices import Device
+from worker.devices import Device, devices
+from worker.memory import Memory
+from worker.shelves import cache_dir, trim
 
 #: The engine's door.
 ENGINE = "worker.engine.run"
@@ -66,6 +69,7 @@ class Inputs:
     checkpoint: dict[str, Any] | None
     #: The failure of the attempt before this one.
     previous_error: dict[str, Any] | None
+    owner: str = LOCAL_OWNER
 
 
 def read_inputs(claim: Claim) -> Inputs:
@@ -93,6 +97,7 @@ def read_inputs(claim: Claim) -> Inputs:
             ran_s=job.ran_s,
             checkpoint=job.checkpoint,
             previous_error=previous.error if previous is not None else None,
+            owner=job.owner,
         )
 
 
@@ -123,6 +128,10 @@ def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Call
     copy(inputs.dataset_file, workdir / "data.safetensors", check)
     (workdir / "checkpoints").mkdir(exist_ok=True)
     (workdir / "out").mkdir(exist_ok=True)
+    config = settings()
+    cache = cache_dir(config)
+    with suppress(OSError):  # what cannot be removed costs nothing but disk
+        trim(config)
     order = WorkOrder(
         job_id=claim.job_id,
         attempt=claim.attempt,
@@ -134,9 +143,18 @@ def stage(claim: Claim, inputs: Inputs, workdir: Path, bench: Bench, check: Call
         device=bench.device.kind,
         threads=bench.threads,
         max_seconds=max(1.0, inputs.spec.limits.max_seconds - inputs.ran_s),
-        checkpoint_s=settings().checkpoint_s,
+        checkpoint_s=config.checkpoint_s,
+        owner=inputs.owner,
+        cache_dir=None if cache is None else str(cache),
+        cache_bytes=config.teacher_cache_bytes,
+        data_memory_bytes=_data_memory(config),
     )
     (workdir / "job.json").write_text(order.model_dump_json())
+
+
+def _data_memory(config: Settings) -> int:
+    """As set, else half of the memory in equal shares: the networks of a job and the system need the rest."""
+    return config.data_memory_bytes or Memory.now().limit // (2 * len(devices(config)))
 
 
 def _staged_teacher(name: str, teacher: TeacherInput) -> StagedTeacher:
@@ -179,8 +197,8 @@ def _disk(error: OSError) -> Infra:
 
 def _file_of(accepted: Teacher | Dataset | JobInput) -> StoredFile:
     if accepted.storage_key is None or accepted.sha256 is None or accepted.size is None:
-        # Only a retry comes here: what was accepted before a rejection is kept for its job.
-        assert not isinstance(accepted, JobInput), "what is kept has a file"
+        # Only a retry comes here: what was accepted before a rejection is kept for its job, and has a file.
+        assert isinstance(accepted, Teacher | Dataset)
         raise UserInput(
             f"`{accepted.id}` is {accepted.status}: the rules have changed since the job was made. Its report says why; "
             "hand in a file that passes, and post the job with it.",

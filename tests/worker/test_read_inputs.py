@@ -63,6 +63,10 @@ def test_all_that_an_ensemble_names_is_staged(database: str, tmp_path: Path) -> 
     for name, teacher in order.teachers.items():
         assert (folder / teacher.file).read_text() == f"weights {name[-1]}"
         assert teacher.meta == _TEACHER
+    assert order.owner == "local"
+    assert order.cache_dir == str(settings().data_dir.resolve() / "cache" / "teachers")
+    assert order.cache_bytes == settings().teacher_cache_bytes
+    assert order.data_memory_bytes > 2**20
     given = order.outputs["dst_B"]
     assert (folder / given.file).read_bytes() == b"outputs"
     assert (given.num_outputs, given.classes) == (2, ["no", "yes"])
