@@ -151,8 +151,14 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of every route of this path; the framework names those of the first it finds."""
-    matching = [route for route in request.app.state.routes if route.path_regex.match(request.url.path)]
+    """The methods of every route of this path; the framework names those of the first it finds.
+
+    What a path is by its letters it is not by a parameter: /jobs/validate is no job.
+    """
+    path, routes = request.url.path, request.app.state.routes
+    matching = [route for route in routes if route.path == path] or [
+        route for route in routes if route.path_regex.match(path)
+    ]
     return ", ".join(sorted({method for route in matching for method in route.methods}))
 
 

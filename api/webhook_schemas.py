@@ -9,7 +9,14 @@ from api.schemas import Answer
 from models.webhooks import DeliveryStatus, EndpointStatus, EventName
 
 Url = Annotated[
-    str, Field(min_length=1, max_length=2000, description="https, on the public internet. It is called by POST.")
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description="https, on the public internet. It is called by POST.",
+        # What else makes a URL fit to be called is told with its reason.
+        json_schema_extra={"format": "uri", "pattern": "^https://[!-~]+$", "examples": ["https://example.com/hook"]},
+    ),
 ]
 Events = Annotated[
     list[EventName], Field(min_length=1, max_length=32, description="What to tell of, of all that the owner has.")

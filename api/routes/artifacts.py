@@ -29,18 +29,16 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
 STUDENT = "student.pth"
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The bytes, as an attachment; the ETag is the sha256",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    },
-    206: {
-        "description": "The bytes of the one range that was asked for",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    },
-    304: {"description": "The caller has it already"},
-    **documented(404, 412, 416),
-}
+
+def _file(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The answers of a download."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
+    return {
+        200: {"description": "The bytes, as an attachment; the ETag is the sha256", "content": content},
+        206: {"description": "The bytes of the one range that was asked for", "content": content},
+        304: {"description": "The caller has it already"},
+        **documented(404, 412, 416),
+    }
 
 
 @router.get("/artifacts", operation_id="list_artifacts", summary="The files of a job", responses=documented(404))
@@ -58,7 +56,7 @@ def list_artifacts(job_id: str, who: Who) -> ArtifactList:
     operation_id="download_artifact",
     summary="Download a file of a job",
     response_class=StreamingResponse,
-    responses=_FILE,
+    responses=_file("application/octet-stream", "*/*"),
 )
 async def download_artifact(job_id: str, name: str, request: Request, who: Who) -> Response:
     """HEAD, one Range and If-Range are understood, so that a download that broke off can go on where it was."""
@@ -71,7 +69,7 @@ async def download_artifact(job_id: str, name: str, request: Request, who: Who) 
     operation_id="download_student",
     summary="Download the student",
     response_class=StreamingResponse,
-    responses=_FILE,
+    responses=_file("application/octet-stream"),
 )
 async def download_student(job_id: str, request: Request, who: Who) -> Response:
     """A plain state_dict that `torch.load(weights_only=True)` opens; resumable as every file is."""

@@ -15,10 +15,25 @@ from core import db
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
+#: One event of a stream, as its fields id, event and data.
+_SENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Its number."},
+        "event": {"type": "string", "description": "Its type."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventView"},
+        },
+    },
+}
+
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The events; as a stream where the request accepts text/event-stream",
-        "content": {streams.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {streams.MEDIA_TYPE: {"schema": _SENT}},
     },
     204: {"description": "Stream only: the job has ended and all its events were seen; do not connect again"},
 }

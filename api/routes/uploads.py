@@ -32,7 +32,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The file itself, not a form.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
     },
     "parameters": [
         {
@@ -40,7 +40,7 @@ _BODY: dict[str, Any] = {
             "name": "Content-Digest",
             "required": False,
             "description": "RFC 9530: `sha-256=:` and the base64 of the hash and `:`. A body that differs is refused.",
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
         }
     ],
 }

@@ -2,7 +2,8 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from models.spec.exact import make_exact
@@ -19,6 +20,15 @@ class Entry(BaseModel):
         schema = handler(source)
         make_exact(schema, source)
         return schema
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Pydantic's, where the `type` by which a choice is told from the others has to be given."""
+        said = handler(schema)
+        told = handler.resolve_ref_schema(said)
+        if "const" in told.get("properties", {}).get("type", {}):
+            told["required"] = ["type", *told.get("required", [])]
+        return said
 
 
 class Documented(Entry):
