@@ -102,7 +102,9 @@ class JobSpec(Entry):
     """What to distil from what into what, and how. Only teacher, dataset, student and loss are required."""
 
     name: Name | None = None
-    labels: dict[str, Annotated[str, Field(max_length=200)]] = Field(default={}, max_length=32)
+    labels: dict[str, Annotated[str, Field(max_length=200)]] = Field(
+        default={}, max_length=32, json_schema_extra={"propertyNames": {"pattern": _LABEL_KEY.pattern}}
+    )
     teacher: Teacher = Field(description='An id from POST /teachers, or who else teaches: {"type": "ensemble", ...}.')
     dataset: str = Field(pattern=r"^dst_[A-Za-z0-9]+$", max_length=64, description="An id from POST /datasets.")
     student: Architecture
