@@ -7,6 +7,7 @@ from typing import Any
 def mend(document: dict[str, Any]) -> None:
     """Change the document in place."""
     _say_objects(document["components"]["schemas"])
+    _say_keys(document)
 
 
 def _say_objects(schemas: dict[str, Any]) -> None:
@@ -17,3 +18,18 @@ def _say_objects(schemas: dict[str, Any]) -> None:
                 default = json.dumps(field.pop("default"))
                 said = f"Left out: `{default}`."
                 field["description"] = f"{field['description']} {said}" if field.get("description") else said
+
+
+def _say_keys(node: Any) -> None:
+    """Mappings whose keys have a pattern, so that other keys are refused, and in words that generators know."""
+    if isinstance(node, list):
+        for item in node:
+            _say_keys(item)
+    elif isinstance(node, dict):
+        match node.get("patternProperties"):
+            case dict() as patterns if len(patterns) == 1:
+                [(pattern, value)] = node.pop("patternProperties").items()
+                node["additionalProperties"] = value
+                node["propertyNames"] = {**node.get("propertyNames", {}), "pattern": pattern}
+        for item in node.values():
+            _say_keys(item)

@@ -29,10 +29,12 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
 STUDENT = "student.pth"
 
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
-def _file(*media_types: str) -> dict[int | str, dict[str, Any]]:
-    """The answers of a download."""
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
+
+def _file(**more: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The answers of a download; `more` is of other media types than that of bytes."""
+    content = {"application/octet-stream": _BYTES, **more}
     return {
         200: {"description": "The bytes, as an attachment; the ETag is the sha256", "content": content},
         206: {"description": "The bytes of the one range that was asked for", "content": content},
@@ -56,7 +58,7 @@ def list_artifacts(job_id: str, who: Who) -> ArtifactList:
     operation_id="download_artifact",
     summary="Download a file of a job",
     response_class=StreamingResponse,
-    responses=_file("application/octet-stream", "*/*"),
+    responses=_file(**{"application/json": {"schema": {}}, "*/*": _BYTES}),
 )
 async def download_artifact(job_id: str, name: str, request: Request, who: Who) -> Response:
     """HEAD, one Range and If-Range are understood, so that a download that broke off can go on where it was."""
@@ -69,7 +71,7 @@ async def download_artifact(job_id: str, name: str, request: Request, who: Who) 
     operation_id="download_student",
     summary="Download the student",
     response_class=StreamingResponse,
-    responses=_file("application/octet-stream"),
+    responses=_file(),
 )
 async def download_student(job_id: str, request: Request, who: Who) -> Response:
     """A plain state_dict that `torch.load(weights_only=True)` opens; resumable as every file is."""
