@@ -195,6 +195,34 @@ class JobFailureView(Answer):
     errors: list[FieldProblem] = []
 
 
+class Range(Answer):
+    """Between what and what, and where in between most probably."""
+
+    low: float
+    likely: float
+    high: float
+
+
+class Estimate(Answer):
+    """What a job takes, from what jobs on these machines took: running alone, without the wait in the queue."""
+
+    seconds: Range | None = Field(description="Null where nothing was measured yet that it could be told from.")
+    memory_bytes: Range | None = Field(description="The most that the training process holds.")
+    device_memory_bytes: int | None = Field(description="The most on a GPU in the jobs that it is told from.")
+    basis: Literal["same", "scaled", "none"] | str = Field(
+        description="`same`: this work was measured. `scaled`: other work was, and the range is wide."
+    )
+    measured: int = Field(description="Jobs that it is told from.")
+    reason: str
+
+
+class JobEstimate(Estimate):
+    """What a job was expected to take when it was handed in, and how far that was off."""
+
+    ran_s: float | None = Field(default=None, description="Seconds that it ran, once it has succeeded.")
+    ratio: float | None = Field(default=None, description="`ran_s` over `seconds.likely`: 1 is exact, 2 twice as long.")
+
+
 class JobView(Answer):
     """A job."""
 
@@ -210,6 +238,7 @@ class JobView(Answer):
     error: JobFailureView | None
     spec: dict[str, Any] = Field(description="The job as it runs, every default filled in.")
     result: dict[str, Any] | None
+    estimate: JobEstimate | None = Field(description="Null for a retry.")
     artifacts: list[ArtifactView]
     created_at: datetime
     started_at: datetime | None
@@ -259,9 +288,7 @@ class Validation(Answer):
         "it will compare, given or paired by `auto`. Null where they are paired at the start of the job: with an "
         "architecture of timm, a graph that takes any size, or peers.",
     )
-    estimate: dict[str, Any] | None = Field(
-        default=None, description="Null: this service has no measured times to estimate from."
-    )
+    estimate: Estimate | None = Field(default=None, description="Null where the job would be refused.")
 
 
 class EventView(Answer):

@@ -12,11 +12,11 @@ from api.fitting.parts import members
 from api.fitting.rows import Rows
 from api.pairs import Paired
 from api.pointers import pointer_to
-from core import jobs
+from core import jobs, measurements
 from core.errors import Conflict, Invalid, Problem, RequestError
 from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
-from models.tables import Dataset, Job, Teacher
+from models.tables import Dataset, Job, Json, Teacher
 
 
 def submit(session: Session, owner: str, spec: JobSpec, body: Any) -> Job:
@@ -25,7 +25,17 @@ def submit(session: Session, owner: str, spec: JobSpec, body: Any) -> Job:
     if found:
         raise refusal(found, body)
     quotas.check_queue(session, owner)
-    return jobs.submit(session, resolved, owner=owner)
+    return jobs.submit(session, resolved, owner=owner, estimate=estimated(session, owner, resolved))
+
+
+def estimated(session: Session, owner: str, resolved: JobSpec) -> Json | None:
+    """What a spec that can run will take."""
+    rows = _rows(session, owner, resolved)
+    known = [rows.of(member) for member in members(resolved)]
+    if rows.data is None:
+        return None
+    teachers = [meta for meta in known if isinstance(meta, TeacherMeta)]
+    return measurements.estimate(session, resolved, rows.data, teachers)
 
 
 def checked(session: Session, owner: str, spec: JobSpec) -> tuple[JobSpec, list[Fault]]:

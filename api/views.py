@@ -15,6 +15,7 @@ from api.ranges import not_modified
 from api.schemas import (
     ArtifactView,
     CheckedView,
+    JobEstimate,
     JobFailureView,
     JobView,
     Progress,
@@ -100,11 +101,24 @@ def _job_view(job: Job, artifacts: list[ArtifactView], queue: Queue | None) -> J
         error=JobFailureView.model_validate(job.error) if job.error else None,
         spec=job.spec,
         result=job.result,
+        estimate=_estimate(job),
         artifacts=artifacts,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
         retry_of=job.retry_of,
+    )
+
+
+def _estimate(job: Job) -> JobEstimate | None:
+    if job.estimate is None:
+        return None
+    told = JobEstimate.model_validate(job.estimate)
+    if job.status != JobStatus.SUCCEEDED:
+        return told
+    likely = told.seconds.likely if told.seconds else 0
+    return told.model_copy(
+        update={"ran_s": round(job.ran_s, 1), "ratio": round(job.ran_s / likely, 3) if likely else None}
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from core import measurements
 from core.errors import Conflict, Infra, JobFailure
 from core.ids import new_id
 from core.job_ends import (
@@ -95,6 +96,7 @@ def submit(
     retry_of: str | None = None,
     retry_from: str | None = None,
     checkpoint: Json | None = None,
+    estimate: Json | None = None,
 ) -> Job:
     """A new queued job with its spec resolved. The caller has checked that teachers and data sets are ready."""
     resolved = spec.resolved()
@@ -110,6 +112,7 @@ def submit(
         retry_of=retry_of,
         retry_from=retry_from,
         checkpoint=checkpoint,
+        estimate=estimate,
         version=1,
         event_seq=1,
     )
@@ -202,7 +205,9 @@ def succeed(session: Session, claim: Claim, *, result: Json, artifacts: Iterable
     job = locked(session, claim)
     publish(session, job, artifacts)
     ran_s = end_attempt(session, job, "succeeded", exit_code=0, log=log)
-    return finish(session, job, JobStatus.SUCCEEDED, ran_s, {}, result=result)
+    ended = finish(session, job, JobStatus.SUCCEEDED, ran_s, {}, result=result)
+    measurements.record(session, ended)
+    return ended
 
 
 def fail(session: Session, claim: Claim, error: JobFailure, *, exit_code: int | None, log: str) -> Job:

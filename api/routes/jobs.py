@@ -21,7 +21,7 @@ from api.paging import Cursor, Limit, page
 from api.pairs import Paired
 from api.pointers import pointer_to, problems
 from api.ranges import not_modified
-from api.schemas import JobList, JobView, PairView, RetryBody, Validation, ValidationProblem
+from api.schemas import Estimate, JobList, JobView, PairView, RetryBody, Validation, ValidationProblem
 from api.views import job_view, job_views, unchanged, with_etag
 from core import db, jobs, queue
 from core.errors import Invalid
@@ -89,6 +89,7 @@ def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)], who
     """The same body as POST /jobs; every fault is listed, and `resolved` is the job as it would run.
 
     `pairs` shows which points of the student would be compared with which of the teacher where a loss reads features.
+    `estimate` is what it would take, from what this fleet has measured.
     """
     if isinstance(body, bytes):
         raise not_json()
@@ -102,11 +103,13 @@ def validate_job(body: Annotated[Any, Body(openapi_examples=examples.JOBS)], who
     with db.session() as session:
         resolved, faults = submission.checked(session, who.owner, spec)
         paired = submission.paired(session, who.owner, spec)
+        estimate = None if faults else submission.estimated(session, who.owner, resolved)
     return Validation(
         valid=not faults,
         problems=[_of_fault(fault, body) for fault in faults],
         resolved=None if faults else resolved.model_dump(mode="json"),
         pairs={each.pointer: _pairs(each) for each in paired},
+        estimate=estimate and Estimate.model_validate(estimate),
     )
 
 

@@ -69,6 +69,25 @@ def test_a_resumed_download_is_the_file_and_scores_what_is_reported(
     assert json.loads(scored.stdout)["accuracy"] == pytest.approx(job["result"]["test"]["student"]["accuracy"])
 
 
+def test_what_it_took_is_reported_and_the_next_one_is_estimated_from_it(
+    client: Client, done: tuple[dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    first, _ = done
+    assert first["result"]["timings"]["training"] > 0
+    assert first["result"]["memory"]["peak_bytes"] > 50 * 2**20
+    assert first["estimate"]["basis"] in {"none", "scaled", "same"}
+    body = {name: first["spec"][name] for name in ("teacher", "dataset", "student", "loss", "train")}
+    told = client.post("/jobs/validate", body)["estimate"]
+    assert told["basis"] == "same"
+    assert told["seconds"]["low"] < told["seconds"]["likely"] < told["seconds"]["high"]
+    job = client.post("/jobs", body)
+    assert list(client.events(job["id"]))[-1]["type"] == "succeeded"
+    second = client.get(f"/jobs/{job['id']}")
+    assert second["estimate"]["seconds"] is not None
+    assert second["estimate"]["ran_s"] > 0
+    assert 0.1 < second["estimate"]["ratio"] < 10, "the same job took about as long"
+
+
 def test_the_log_is_kept(client: Client, done: tuple[dict[str, Any], list[dict[str, Any]]], stack: Any) -> None:
     assert not list((stack.data_dir / "work").iterdir()), "nor is anything left in the work folder"
     assert client.get(f"/jobs/{done[0]['id']}")["is_terminal"]

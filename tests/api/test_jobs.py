@@ -140,7 +140,7 @@ def test_several_faults_are_told_at_once(api: httpx.Client, made: Made) -> None:
 def test_validate_shows_what_would_run_and_makes_nothing(api: httpx.Client, made: Made) -> None:
     body = made.body(loss=[{"type": "similarity"}])
     told = api.post("/jobs/validate", json=body).json()
-    assert (told["valid"], told["problems"], told["estimate"]) == (True, [], None)
+    assert (told["valid"], told["problems"], told["estimate"]["basis"]) == (True, [], "none")
     assert told["resolved"]["hard"] == 1.0
     assert stored() == [0, 0, 0]
     assert api.post("/jobs", json=body).json()["spec"] == told["resolved"]

@@ -15,7 +15,8 @@ from worker.engine.attempt import Attempt
 from worker.engine.check_teacher import Scored as Teachers
 from worker.engine.checkpoint import write_whole
 from worker.engine.lessons import CONTROL, STUDENT
-from worker.engine.networks import count_parameters
+from worker.engine.footprint import peak
+from worker.engine.networks import count_flops, count_parameters
 from worker.engine.normalise import student_figures
 from worker.engine.objective import taps_of, term_names
 from worker.engine.outputs import has_label
@@ -185,6 +186,8 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         "input": _input(order),
         "classes": order.dataset.classes,
         "taps": _taps(parts.student),
+        "flops": {"student": count_flops(parts.student.start.module, order.dataset.input_shape)},
+        "memory": peak(attempt.device),
         "timings": {name: round(seconds, 3) for name, seconds in attempt.progress.seconds.items()},
         "seed": order.spec.train.seed,
         "precision": _precision(parts),
