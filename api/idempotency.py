@@ -71,7 +71,7 @@ class Once:
 
     @property
     def _route(self) -> str:
-        return f"{self._request.method} {self._request.url.path}"
+        return f"{self._request.method} {self._request.scope['path']}"
 
     @contextmanager
     def transaction(self, body_sha256: str | None = None) -> Iterator[Session]:
@@ -159,7 +159,7 @@ class Once:
         if body_sha256 is None:
             body = getattr(self._request.state, "parsed_body", None)
             body_sha256 = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        return hashlib.sha256(f"{self._request.url.query}\n{body_sha256}".encode()).hexdigest()
+        return hashlib.sha256(self._request.scope["query_string"] + b"\n" + body_sha256.encode()).hexdigest()
 
 
 def _response(status: int, headers: Mapping[str, str], body: str) -> Response:

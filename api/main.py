@@ -4,6 +4,7 @@ With port 0 the system chooses a free port. The address is logged and written to
 the process finds it. Nothing here imports torch.
 """
 
+import asyncio
 import logging
 import os
 import socket
@@ -18,14 +19,14 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware.cors import CORSMiddleware
 
-from api import docs, errors, idempotency
+from api import arriving, docs, errors, idempotency
 from api.bell import Bell
 from api.door import DoorMiddleware, OriginMiddleware, Service, is_loopback
 from api.gate import Gate, GateMiddleware
 from api.observe import Observed, ObserveMiddleware
 from api.protocol import BoundedProtocol
 from api.rates import Rates, RatesMiddleware
-from api.routes import artifacts, catalog, datasets, events, health, jobs, teachers, uploads, webhooks
+from api.routes import artifacts, catalog, datasets, events, health, jobs, resumable, teachers, uploads, webhooks
 from api.routes import keys as key_routes
 from api.seats import Seats
 from api.streams import Pace, Reader
@@ -52,13 +53,25 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     app.state.observed = Observed()
     app.state.seats = Seats()
     app.state.gate = Gate()
+    app.state.rates = Rates()
     errors.install(app)
     idempotency.install(app)
     _guard(app)
-    routers = [
-        part.router
-        for part in (jobs, events, artifacts, teachers, datasets, uploads, catalog, webhooks, key_routes, health, docs)
-    ]
+    nouns = (
+        jobs,
+        events,
+        artifacts,
+        teachers,
+        datasets,
+        resumable,
+        uploads,
+        catalog,
+        webhooks,
+        key_routes,
+        health,
+        docs,
+    )
+    routers = [part.router for part in nouns]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
@@ -68,7 +81,7 @@ def create_app(pace: Pace | None = None) -> FastAPI:
 
 def _guard(app: FastAPI) -> None:
     """What a request passes before its route, from the inside to the outside."""
-    app.add_middleware(RatesMiddleware, rates=Rates())
+    app.add_middleware(RatesMiddleware, rates=app.state.rates)
     app.add_middleware(OriginMiddleware)
     app.add_middleware(GateMiddleware, gate=app.state.gate)
     if origins := [origin.strip() for origin in settings().cors_origins.split(",") if origin.strip()]:
@@ -98,8 +111,12 @@ def served(app: FastAPI) -> uvicorn.Config:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.bell.start()
+    tidying = asyncio.create_task(arriving.tidy_on_and_on())
     yield
+    tidying.cancel()
     await app.state.bell.stop()
+    await app.state.gate.stop()
+    await app.state.rates.close()
 
 
 class _Server(uvicorn.Server):

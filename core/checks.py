@@ -158,6 +158,7 @@ def _replace(session: Session, kind: Kind, where: list[ColumnElement[bool]], ver
     ).one_or_none()
     if row is None:
         return False
+    assert isinstance(row, Teacher | Dataset)
     if verdict["sha256"] != row.sha256 or verdict["meta"] != row.meta:
         job_inputs.keep(session, row)
     is_written = _write(session, kind, where, checked_at=func.now(), recheck_at=None, **_LET_GO, **verdict)

@@ -6,8 +6,6 @@ process that died before it could say so, and is written over.
 
 import re
 import unicodedata
-from datetime import timedelta
-
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 

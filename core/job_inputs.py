@@ -4,7 +4,7 @@ Only where a new verdict takes something away is it written down for the jobs th
 file is the same again, byte for byte.
 """
 
-from sqlalchemy import ColumnElement, Select, literal, or_, select
+from sqlalchemy import ColumnElement, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ def keep(session: Session, row: Teacher | Dataset) -> None:
         return
     columns = ["job_id", "input_id", "meta", "storage_key", "sha256", "size"]
     type_ = type(row)
-    kept: Select[tuple[str, str, object, str, str, int]] = (
+    kept = (
         select(Job.id, literal(row.id), type_.meta, type_.storage_key, type_.sha256, type_.size)
         .select_from(Job)
         .join(type_, type_.id == row.id)

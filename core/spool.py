@@ -65,6 +65,16 @@ class Spool:
             self._file.close()
 
 
+def link(path: Path, target: Path) -> None:
+    """Give a whole file a second name, over what is there; both last."""
+    folder = checked_folder(target.parent)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as beside:
+        second = Path(beside) / path.name
+        os.link(path, second)
+        second.rename(target)
+    sync_folder(folder)
+
+
 def checked_folder(folder: Path) -> Path:
     """The folder, made to last where it is missing."""
     if not folder.is_dir():

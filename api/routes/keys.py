@@ -1,7 +1,7 @@
 """Keys by HTTP, for those who have the role `admin`: the gate lets nobody else in here."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from api.body import JsonRoute
 from api.errors import documented
+from api.idempotency import Post
 from api.paging import Cursor, Limit, page_of_all
 from api.schemas import Answer
 from core import db, keys
@@ -57,7 +58,10 @@ class KeyView(Answer):
 class KeyMade(KeyView):
     """A new key."""
 
-    token: str = Field(description="What to send as `Authorization: Bearer ...`. It is shown this once.")
+    token: str | None = Field(
+        description="What to send as `Authorization: Bearer ...`. It is shown this once: null where the answer is "
+        "given again to the same Idempotency-Key."
+    )
 
 
 class KeyList(Answer):
@@ -71,18 +75,24 @@ _EXAMPLES = {"ci": {"summary": "A key for ninety days", "value": {"owner": "visi
 
 
 @router.post(
-    "", status_code=201, operation_id="create_key", summary="Make a key", responses=documented(400, 401, 403, 413)
+    "",
+    status_code=201,
+    operation_id="create_key",
+    summary="Make a key",
+    response_model=KeyMade,
+    responses=documented(400, 401, 403, 409, 413),
 )
-def create_key(request: Request, body: Annotated[KeyCreate, Body(openapi_examples=_EXAMPLES)]) -> KeyMade:
+def create_key(request: Request, once: Post, body: Annotated[KeyCreate, Body(openapi_examples=_EXAMPLES)]) -> Any:
     """The token is in this answer and nowhere else: not in the service, not in its log.
 
-    It takes no Idempotency-Key: a stored answer would be a stored token. Revoke a key whose answer was lost.
+    The answer that is kept for an Idempotency-Key lacks it too. Revoke a key whose first answer was lost.
     """
-    with db.session() as session:
+    with once.transaction() as session:
         made = keys.make(session, body.owner, body.role, name=body.name, days=body.days)
         view = KeyMade(**KeyView.model_validate(made.key).model_dump(), token=made.token)
+        answer = once.answer(view, secret=frozenset({"token"}))
     request.app.state.gate.forget()
-    return view
+    return answer
 
 
 @router.get("", operation_id="list_keys", summary="Keys, newest first", responses=documented(401, 403))

@@ -54,7 +54,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\xe9"])
 def test_a_key_that_is_none(api: httpx.Client, made: Made, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode("latin-1")}
+    headers = httpx.Headers([(b"idempotency-key", key.encode("latin-1"))])
     problem(api.post("/jobs", json=made.body(), headers=headers), 422, "invalid", "Idempotency-Key:")
 
 
@@ -194,3 +194,19 @@ def test_every_post_takes_a_key(api: httpx.Client) -> None:
         and "Idempotency-Key" not in {each["name"] for each in operations["post"].get("parameters", [])}
     }
     assert without <= {"/jobs/validate"}
+
+
+def test_a_token_is_not_kept_with_its_answer(api: httpx.Client) -> None:
+    body = {"owner": "vision", "role": "admin"}
+    first = api.post("/keys", json=body, headers=KEY)
+    token = first.json()["token"]
+    # The first key closes the door to whoever has none; its owner's answer is another's.
+    with httpx.Client(base_url=api.base_url, headers={"Authorization": f"Bearer {token}", **KEY}) as admin:
+        second, again = admin.post("/keys", json=body), admin.post("/keys", json=body)
+    assert second.json()["token"]
+    assert again.json() == {**second.json(), "token": None}
+    assert again.headers["idempotent-replayed"] == "true"
+    with db.session() as session:
+        kept = " ".join(session.scalars(select(IdempotencyKey.body)))
+    assert token not in kept
+    assert second.json()["token"] not in kept

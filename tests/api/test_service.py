@@ -134,7 +134,7 @@ def test_every_route_is_described(api: httpx.Client) -> None:
         assert operation["description"], name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"]), name
         assert {"500", "503"} <= set(operation["responses"]) or "health" in operation["tags"], name
-        if "requestBody" in operation and name != "post /uploads":
+        if "requestBody" in operation and " /uploads" not in name:
             assert operation["requestBody"]["content"]["application/json"]["examples"], name
     ids = [operation["operationId"] for _, operation in found]
     assert len(ids) == len(set(ids))

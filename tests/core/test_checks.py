@@ -189,4 +189,6 @@ def test_the_same_verdict_again_keeps_nothing_aside(waiting: list[tuple[checks.K
 def ask_again(each: tuple[checks.Kind, str]) -> None:
     kind, id_ = each
     with db.session() as session:
-        checks.request_recheck(session, session.get_one(checks.TABLES[kind], id_, with_for_update=True))
+        row = session.get_one(checks.TABLES[kind], id_, with_for_update=True)
+        assert isinstance(row, Teacher | Dataset)
+        checks.request_recheck(session, row)

@@ -1,0 +1,169 @@
+"""Uploads in parts that survive broken connections: tus 1.0.0 (https://tus.io). What is whole is an upload as any."""
+
+import asyncio
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from starlette.responses import Response
+
+from api import arriving, tus
+from api.callers import Who
+from api.errors import documented
+from api.idempotency import Once, Post
+from api.tus import TusRoute
+from core import incoming
+from core.errors import Malformed
+from core.ids import new_id
+
+router = APIRouter(prefix="/uploads/resumable", tags=["uploads"], route_class=TusRoute)
+
+Version = Annotated[str | None, Header(alias="Tus-Resumable", description="`1.0.0`", examples=[tus.VERSION])]
+
+
+def _header(name: str, description: str, *, required: bool = False, kind: str = "string") -> dict[str, Any]:
+    schema = {"type": kind, **({"minimum": 0} if kind == "integer" else {})}
+    return {"in": "header", "name": name, "required": required, "description": description, "schema": schema}
+
+
+_PART: dict[str, Any] = {"content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+_LENGTH = _header("Upload-Length", "Bytes of the whole file.", kind="integer")
+_CHECKSUM = _header("Upload-Checksum", "`sha1` or `sha256`, a space, and the base64 of the part's hash.")
+_CREATION = {
+    "requestBody": {**_PART, "required": False, "description": "The first part, where one comes along."},
+    "parameters": [
+        _LENGTH,
+        _header("Upload-Defer-Length", "`1` where the length is not known yet; a later part says it."),
+        _header("Upload-Metadata", "Pairs `key BASE64` divided by commas; `filename` is kept, for people."),
+        _CHECKSUM,
+    ],
+}
+_ADDITION = {
+    "requestBody": {**_PART, "required": True, "description": "The part."},
+    "parameters": [
+        _header("Upload-Offset", "Where the part starts: all that has arrived.", required=True, kind="integer"),
+        _CHECKSUM,
+        _LENGTH,
+    ],
+}
+
+
+@router.options("", status_code=204, operation_id="describe_resumable_uploads", summary="What of tus is spoken here")
+@router.options("/{upload_id}", status_code=204, include_in_schema=False)
+def describe() -> Response:
+    """Version, extensions, the greatest size and the checksums, in headers."""
+    return Response(status_code=204, headers=tus.abilities())
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="begin_resumable_upload",
+    summary="Begin an upload in parts",
+    response_class=Response,
+    responses=documented(400, 408, 409, 412, 413, 415, 423, 460),
+    openapi_extra=_CREATION,
+)
+async def begin_upload(request: Request, who: Who, once: Post, _version: Version = None) -> Response:
+    """`Location` is where its parts go, and its last segment the id that the upload will have once it is whole.
+
+    Any tus client does the rest: `tusclient.client.TusClient(URL + "/uploads/resumable").uploader("f.pth").upload()`.
+    """
+    headers = request.headers
+    length = tus.number(headers, "Upload-Length")
+    if (length is None) == (headers.get("upload-defer-length") != "1"):
+        raise Malformed.at("Upload-Length:", "Send Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
+    if length == 0:
+        raise Malformed("An upload without bytes is no file", code="empty_body")
+    said = tus.metadata(headers.get("upload-metadata"))
+    brings_part = "content-type" in headers or headers.get("content-length", "0") != "0"
+    check = tus.checksum(headers) if brings_part else None
+    if brings_part:
+        tus.check_media_type(headers)
+    answer, upload_id = await asyncio.to_thread(_begin, who.owner, once, said, length)
+    if brings_part:
+        return await _add(request, who.owner, upload_id, 0, None, check, answer)
+    answer.headers["Upload-Offset"] = "0"
+    return answer
+
+
+def _begin(owner: str, once: Once, said: tus.Metadata, length: int | None) -> tuple[Response, str]:
+    request = hashlib.sha256(f"{length}\n{said.said}".encode()).hexdigest()
+    with once.transaction(request) as session:
+        arriving.check_room(session, owner, length or 0)
+        row = incoming.begin(session, new_id("upl"), owner, said.said, said.filename, length)
+        known = tus.state(row)
+        answer = once.respond(
+            "", {"Location": f"/uploads/resumable/{row.id}", "Upload-Expires": known["Upload-Expires"]}
+        )
+    return answer, row.id
+
+
+@router.head(
+    "/{upload_id}",
+    operation_id="get_resumable_upload",
+    summary="How much of an upload has arrived",
+    response_class=Response,
+    responses=documented(404, 410, 412),
+)
+async def get_offset(upload_id: str, who: Who, _version: Version = None) -> Response:
+    """`Upload-Offset` says where to go on; `Distillery-Upload` is the id of the upload once it is whole."""
+    row = await asyncio.to_thread(arriving.state, who.owner, upload_id)
+    headers = {**tus.state(row), "Cache-Control": "no-store"}
+    headers |= {"Upload-Defer-Length": "1"} if row.length is None else {"Upload-Length": str(row.length)}
+    headers |= {"Upload-Metadata": row.said} if row.said else {}
+    return Response(headers=headers)
+
+
+@router.patch(
+    "/{upload_id}",
+    status_code=204,
+    operation_id="continue_resumable_upload",
+    summary="Add a part to an upload",
+    responses=documented(400, 404, 408, 409, 410, 412, 413, 415, 423, 460),
+    openapi_extra=_ADDITION,
+)
+async def add_part(upload_id: str, request: Request, who: Who, _version: Version = None) -> Response:
+    """What arrives stays, whether the connection breaks or the service does.
+
+    409 `offset_differs` where the part does not start where the last one ended, 423 while another request adds to the
+    same upload, 460 where the part is not what its checksum says. With the last part the file is hashed and becomes an
+    upload: `Distillery-Upload` is its id.
+    """
+    tus.check_media_type(request.headers)
+    offset = tus.number(request.headers, "Upload-Offset")
+    if offset is None:
+        raise Malformed.at("Upload-Offset:", "must say where the part starts; HEAD tells how much has arrived")
+    length, check = tus.number(request.headers, "Upload-Length"), tus.checksum(request.headers)
+    return await _add(request, who.owner, upload_id, offset, length, check, Response(status_code=204))
+
+
+async def _add(
+    request: Request,
+    owner: str,
+    upload_id: str,
+    offset: int,
+    length: int | None,
+    check: tus.Checksum | None,
+    answer: Response,
+) -> Response:
+    with await asyncio.to_thread(arriving.opened, owner, upload_id) as parts:
+        row = await asyncio.to_thread(arriving.begin, parts, owner, upload_id, offset, length)
+        row = await arriving.receive(request, parts, row, check)
+        if row.received == row.length:
+            row = await asyncio.to_thread(arriving.finish, row)
+    answer.headers.update(tus.state(row))
+    return answer
+
+
+@router.delete(
+    "/{upload_id}",
+    status_code=204,
+    operation_id="end_resumable_upload",
+    summary="End an upload in parts",
+    responses=documented(404, 410, 412, 423),
+)
+async def end_upload(upload_id: str, who: Who, _version: Version = None) -> Response:
+    """What has arrived is removed. An upload that was made of it stays."""
+    await asyncio.to_thread(arriving.end, who.owner, upload_id)
+    return Response(status_code=204)
