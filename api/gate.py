@@ -135,6 +135,15 @@ class Gate:
         self._once.forget()
         self._closed = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether uses of keys are being written down."""
+        return bool(self._touching)
+
+    async def stop(self) -> None:
+        """Until they are."""
+        await asyncio.gather(*self._touching)
+
     async def _is_closed(self) -> bool:
         """Whether there are keys. Keys are never deleted, so that what is closed stays so."""
         if not self._closed:

@@ -7,10 +7,12 @@ minute.
 import logging
 import math
 import time
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,6 +37,7 @@ class Rates:
     def __init__(self) -> None:
         self._url = ""
         self._limiter: SlidingWindowCounterRateLimiter | None = None
+        self._pool: ConnectionPool | None = None
         self._away_until = 0.0
         self._said_at = -math.inf
 
@@ -45,7 +48,7 @@ class Rates:
             return
         item = RateLimitItemPerMinute(limit, namespace="distillery")
         try:
-            limiter = self._on(queue.redis_url())
+            limiter = await self._on(queue.redis_url())
             if await limiter.hit(item, owner):
                 return
             again_at = (await limiter.get_window_stats(item, owner)).reset_time
@@ -56,18 +59,25 @@ class Rates:
         message = f"`{owner}` may send {limit} requests a minute (DISTILLERY_MAX_REQUESTS_PER_MINUTE) and has; wait"
         raise TooMany(f"{message} {wait_s} s", code="too_many_requests", retry_after_s=wait_s)
 
-    def _on(self, url: str) -> SlidingWindowCounterRateLimiter:
+    async def _on(self, url: str) -> SlidingWindowCounterRateLimiter:
         if self._limiter is None or url != self._url:
+            await self.close()
+            pool = ConnectionPool.from_url(url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S)
             address = f"async+redis+{url}" if url.startswith("unix") else f"async+{url}"
-            storage = RedisStorage(
-                address,
-                implementation="redispy",
-                key_prefix="distillery:rate",
-                socket_timeout=_PATIENCE_S,
-                socket_connect_timeout=_PATIENCE_S,
-            )
-            self._url, self._limiter = url, SlidingWindowCounterRateLimiter(storage)
+            own: dict[str, Any] = {"connection_pool": pool}
+            storage = RedisStorage(address, implementation="redispy", key_prefix="distillery:rate", **own)
+            self._url, self._pool, self._limiter = url, pool, SlidingWindowCounterRateLimiter(storage)
         return self._limiter
+
+    def resume(self) -> None:
+        """Ask Redis again, and complain again where it is away."""
+        self._away_until, self._said_at = 0.0, -math.inf
+
+    async def close(self) -> None:
+        """Close the connections: an event loop that ends with open ones waits for them."""
+        if self._pool is not None:
+            await self._pool.aclose()
+        self._pool = self._limiter = None
 
     def _away(self, error: Exception) -> None:
         now = time.monotonic()
