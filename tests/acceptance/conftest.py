@@ -26,6 +26,7 @@ _SETTINGS = {
     "threads": "1",
     "devices": "cpu",
     "port": "0",
+    "webhooks_private_hosts": "true",
 }
 
 
