@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api clean moved
+.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api tus-test clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ bench-start: $(INSTALLED) ## Measure POST to the first optimizer step, with and 
 
 bench-api: $(INSTALLED) ## Measure polls, lists, event streams and large files of the API, e.g. SMALL=1 CHECK=1
 	@$(PY) -m scripts.bench_api $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+tus-test: $(INSTALLED) ## Hand in 1 GB while connections are cut and the API is killed, e.g. SMALL=1
+	@$(PY) -m scripts.tus $(if $(SMALL),--small)
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

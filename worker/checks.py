@@ -7,6 +7,8 @@ import logging
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from core import checks, db
@@ -26,6 +28,10 @@ from worker.stage import StoredFile, copy
 
 log = logging.getLogger(__name__)
 
+_OPENERS: dict[Kind, tuple[str, ...]] = {
+    "teachers": ("torch", "safetensors", "onnx", "onnxruntime"),
+    "datasets": ("numpy", "pillow", "pyarrow", "safetensors"),
+}
 _KINDS: dict[Kind, str] = {"teachers": "teacher", "datasets": "dataset"}
 #: A canonical set may be larger than its upload: compressed images become pixels.
 _LARGEST_FILE_BYTES = 40 * 2**30
@@ -125,8 +131,16 @@ def _store(outcome: Outcome) -> Stored | None:
 
 
 def _finish(claim: CheckClaim, result: IntakeResult, stored: Stored | None) -> bool:
+    # Written here and not by the converter, which the file may have taken over.
+    signed = result.model_copy(update={"report": {**result.report, "tools": _tools(claim.kind)}})
     with db.session() as session:
-        return checks.finish_check(session, claim, result, stored)
+        return checks.finish_check(session, claim, signed, stored)
+
+
+@cache
+def _tools(kind: Kind) -> dict[str, str]:
+    """The packages that open such a file, with their versions."""
+    return {name: version(name) for name in _OPENERS[kind]}
 
 
 def _log_outcome(claim: CheckClaim, outcome: Outcome) -> None:
