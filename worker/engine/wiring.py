@@ -88,7 +88,7 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapp
     Raises UserConfig and UserInput that point into the spec.
     """
     spec = order.spec
-    splits = data.load(workdir / "data.safetensors", order.dataset, device)
+    splits = data.load(workdir / "data.safetensors", order.dataset, device, order.data_memory_bytes)
     task = make_task(order.dataset, spec.train)
     view = task.student_view(device)
     rows = splits["train"].take(next(splits["train"].in_order(_DRY_ROWS)))
