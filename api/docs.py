@@ -224,6 +224,7 @@ _TAGS = [
     {"name": "datasets", "description": "Data to learn on"},
     {"name": "uploads", "description": "Files"},
     {"name": "artifacts", "description": "What jobs made"},
+    {"name": "webhooks", "description": "Being told of changes, instead of asking"},
     {"name": "catalog", "description": "What there is to choose from"},
     {"name": "keys", "description": "Who may call; for those with the role `admin`"},
     {"name": "health", "description": "For those who run the service"},

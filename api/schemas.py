@@ -361,3 +361,4 @@ class Readiness(Answer):
 
     status: Literal["ready"] = "ready"
     checks: dict[str, str]
+    workers: int = Field(default=0, description="Workers that show themselves; without one, jobs are taken and wait.")

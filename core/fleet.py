@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,11 @@ def leave(session: Session, name: str) -> None:
     gone = insert(Worker).values(name=name, devices=[], expected_by=func.now())
     changed = {"seen_at": func.now(), "expected_by": func.now()}
     session.execute(gone.on_conflict_do_update(index_elements=[Worker.name], set_=changed))
+
+
+def count(session: Session) -> int:
+    """How many there are."""
+    return session.scalar(select(func.count()).select_from(Worker).where(Worker.expected_by > func.now())) or 0
 
 
 def forget_gone(session: Session, older_than_s: float) -> None:

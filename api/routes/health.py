@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.errors import documented, of_error
 from api.schemas import Health, Readiness
-from core import db, queue
+from core import db, fleet, queue
 from core.errors import Problem, Unavailable
 from core.storage import storage
 from models.tables import Job
@@ -39,7 +39,8 @@ def get_readiness() -> Any:
     found = {name: _state(name, check) for name, check in _PARTS.items()}
     down = {name: state for name, state in found.items() if state != "ok"}
     if not down:
-        return Readiness(checks=found)
+        with db.session() as session:
+            return Readiness(checks=found, workers=fleet.count(session))
     problems = [Problem(name, state) for name, state in down.items()]
     return of_error(Unavailable(f"Not ready: {', '.join(down)} down", errors=problems))
 

@@ -18,7 +18,11 @@ MENUS = ["losses", "regimes", "students", "tasks", "formats", "exports"]
 
 def test_ready_when_every_part_answers(api: httpx.Client) -> None:
     answer = api.get("/readyz")
-    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok", "storage": "ok"}}
+    assert answer.json() == {
+        "status": "ready",
+        "checks": {"database": "ok", "redis": "ok", "storage": "ok"},
+        "workers": 0,
+    }
 
 
 def test_figures_of_jobs_and_requests(api: httpx.Client, made: Made) -> None:

@@ -46,6 +46,7 @@ def test_without_a_worker_it_says_so(api: httpx.Client, body: dict[str, Any]) ->
     assert queue(api, job)["reason"] == "no_worker"
     worker()
     assert queue(api, job)["reason"] == "starting"
+    assert api.get("/readyz").json()["workers"] == 1
     with db.session() as session:
         session.execute(update(Worker).values(expected_by=func.now(), seen_at=text("'2026-01-02 03:04:05+00'")))
     assert "2026-01-02T03:04:06Z" in queue(api, job)["message"]
