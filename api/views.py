@@ -142,4 +142,4 @@ def unchanged(etag: str) -> Response:
 
 
 def _headers(etag: str) -> dict[str, str]:
-    return {"ETag": etag, "Cache-Control": "no-cache"}
+    return {"ETag": etag, "Cache-Control": "private, no-cache"}

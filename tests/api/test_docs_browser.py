@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect, sync_playwright
 
+from tests.api.conftest import Doors
 from tests.api.made import Made, Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -69,6 +70,31 @@ def test_the_example_of_a_job_runs_from_the_page(visit: Visit, server: Server, m
     assert visit.strayed == []
     assert visit.complaints == []
     assert [item["status"] for item in made.api.get("/jobs").json()["items"]] == ["queued"]
+
+
+def test_the_authorize_button_works(visit: Visit, server: Server, doors: Doors) -> None:
+    client = doors("vision")
+    made = Made(client)
+    teacher = made.teacher()
+    made.dataset()
+    page = visit.page
+    page.goto(f"{server.url}/docs")
+    page.get_by_role("button", name="Authorize").first.click()
+    dialog = page.locator(".modal-ux")
+    dialog.get_by_role("textbox").fill(client.headers["authorization"].removeprefix("Bearer "))
+    with page.expect_response("**/openapi.json"):  # anew: its examples name what the caller has
+        dialog.locator("button.authorize").click()
+    dialog.locator("button.btn-done").click()
+    job = page.locator("#operations-jobs-create_job")
+    job.locator(".opblock-summary-control").click()
+    job.get_by_role("button", name="Try it out").click()
+    expect(job.locator("textarea").first).to_contain_text(teacher)
+    job.get_by_role("button", name="Execute").click()
+    answer = job.locator(".live-responses-table")
+    expect(answer.locator("tr.response td.response-col_status")).to_contain_text("201")
+    assert visit.strayed == []
+    assert visit.complaints == []
+    assert [item["status"] for item in client.get("/jobs").json()["items"]] == ["queued"]
 
 
 def test_the_page_of_errors_leads_to_a_code(visit: Visit, server: Server, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_was_made_without_a_key_is_of_the_owner_local(made: Made, doors: Do
 )
 def test_what_is_no_key_opens_nothing(server: Server, doors: Doors, header: str) -> None:
     doors("vision")
-    answer = httpx.get(f"{server.url}/jobs", headers={"Authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+    answer = httpx.get(f"{server.url}/jobs", headers=[(b"Authorization", header.encode("latin-1"))])
     assert answer.headers["www-authenticate"] == "Bearer"
     problem(answer, 401, "key_unknown")
 

@@ -5,6 +5,7 @@ the port, since another program may have that one.
 """
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -69,6 +70,15 @@ class Deployment:
     redis: str
     folder: Path
     port: int
+    #: Of the first key, once there is one.
+    token: str = ""
+
+    def make_key(self) -> None:
+        """The first key, as docs/deployment.md has it made."""
+        migrate = self.container("migrate")
+        command = ["python", "-m", "core.keys", "--owner", "vision", "--role", "admin", "--name", "first"]
+        assert migrate.place.run(command, migrate.environment, migrate.log) == 0, migrate.log.read_text()
+        self.token = re.findall(r"^dk_\w{54}$", migrate.log.read_text(), flags=re.MULTILINE)[-1]
 
     def container(self, service: str) -> Container:
         """A service, ready to start."""
@@ -104,6 +114,7 @@ class Deployment:
 
     def ask(self, request: Request) -> Any:
         """The JSON of the answer; a refusal is shown whole."""
+        request.add_header("Authorization", f"Bearer {self.token}")
         try:
             with urlopen(request, timeout=10) as answer:
                 return json.load(answer)
@@ -141,11 +152,16 @@ def test_an_upload_is_checked_and_converted_by_the_two_images(deployment: Deploy
     api, worker = deployment.container("api"), deployment.container("worker-cpu")
     assert not api.is_well()
     assert not worker.is_well()
+    assert api.place.run(api.command, api.environment, api.log) == 1
+    assert "the service has no keys" in api.log.read_text()
+    deployment.make_key()
     table = "x,y,label\n" + "".join(f"{i},{i % 7},{'ab'[i % 2]}\n" for i in range(60))
     with api.running() as served, worker.running() as working:
         assert deployment.get("/readyz")
         for page in ("/docs", "/docs/errors"):
             assert b"<html" in urlopen(f"http://127.0.0.1:{deployment.port}{page}", timeout=10).read()
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"http://127.0.0.1:{deployment.port}/jobs", timeout=10)
         upload = deployment.post("/uploads?filename=table.csv", table.encode())
         wish = {"name": "t", "upload": upload["id"], "task": "tabular_classification", "table": {"target": "label"}}
         dataset = deployment.post("/datasets", wish)
