@@ -3,11 +3,33 @@
 import json
 from typing import Any
 
+from api.answers import ANSWERS, IN_PATHS
+
 
 def mend(document: dict[str, Any]) -> None:
     """Change the document in place."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path" and parameter["name"] in IN_PATHS:
+                    parameter["description"], parameter["example"] = IN_PATHS[parameter["name"]]
+            for status, answer in operation["responses"].items():
+                _say_answer(document, status, answer)
     _say_objects(document["components"]["schemas"])
     _say_keys(document)
+
+
+def _say_answer(document: dict[str, Any], status: str, answer: dict[str, Any]) -> None:
+    """A good answer says what it is, and shows one."""
+    if status >= "300":
+        return
+    content = answer.get("content", {}).get("application/json", {})
+    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    if name in ANSWERS:
+        content["example"] = ANSWERS[name]
+    if answer["description"] == "Successful Response":
+        about = document["components"]["schemas"].get(name, {}).get("description", "")
+        answer["description"] = about.partition("\n")[0] or "It is done"
 
 
 def _say_objects(schemas: dict[str, Any]) -> None:

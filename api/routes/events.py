@@ -51,7 +51,7 @@ async def list_events(
     request: Request,
     who: Who,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only events numbered above this.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Events at most; a stream has no end but the job's.")] = 200,
     last_event_id: Annotated[
         int | None,
         Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Stream only: goes on after this; browsers send it."),
