@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import request_id
 from api.callers import Caller
 from api.errors import BodyRefused, of_error
 from core.errors import Forbidden, Malformed, RequestError, TooSlow
@@ -44,9 +45,13 @@ class Service(FastAPI):
             await super().__call__(scope, receive, send)
             return
 
+        id_ = request_id.begin(Headers(scope=scope).get(request_id.HEADER))
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_headers(MutableHeaders(scope=message), scope["path"])
+                headers = MutableHeaders(scope=message)
+                headers[request_id.HEADER] = id_
+                _add_headers(headers, scope["path"])
             await send(message)
 
         await super().__call__(scope, receive, guarded)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api import request_id
 from api.pointers import problems
 from core.errors import Malformed, Problem, RequestError, TooSlow, Unavailable
 
@@ -74,6 +75,7 @@ def problem(
         "detail": detail,
         "code": code,
         "errors": [error.as_dict() for error in errors],
+        "request_id": request_id.current(),
     }
     return Response(json.dumps(body), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 

@@ -11,6 +11,7 @@ from sqlalchemy import extract, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import request_id
 from api.webhook_metrics import Webhooks
 from core import db
 from core.errors import Unavailable
@@ -104,4 +105,5 @@ class ObserveMiddleware:
         self.observed.seconds.labels(method, route).observe(took_s)
         # Polls and downloads are many and say nothing; what changes something, or goes wrong, is worth a line.
         if method not in {"GET", "HEAD"} or status >= 400:
-            log.info("%s %s: %d after %.3f s", scope["method"], scope["path"], status, took_s)
+            said = scope["method"], scope["path"], status, took_s, request_id.current()
+            log.info("%s %s: %d after %.3f s, %s", *said)

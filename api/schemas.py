@@ -50,6 +50,7 @@ class Problem(Answer):
     detail: str = Field(description="What is wrong and what to do about it.")
     code: str = Field(description="Stable, for programs.")
     errors: list[FieldProblem] = []
+    request_id: str = Field(default="", description="As in the header X-Request-Id; the service's log has it too.")
 
 
 class UploadView(Answer):

@@ -188,7 +188,8 @@ def problem(answer: httpx.Response, status: int, code: str, *pointers: str) -> d
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
-    assert set(body) == {"type", "title", "status", "detail", "code", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "code", "errors", "request_id"}
+    assert body["request_id"] == answer.headers["x-request-id"]
     assert (body["status"], body["code"]) == (status, code)
     assert body["type"] == f"/docs/errors#{code}"
     assert [error["pointer"] for error in body["errors"]] == list(pointers)
