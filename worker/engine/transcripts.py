@@ -132,7 +132,8 @@ def num_views(train: Train) -> int | None:
 def _machine(device: torch.device) -> list[object]:
     """What else the last bit of a figure hangs on."""
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    tf32 = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+    conv = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    tf32 = [torch.backends.cuda.matmul.fp32_precision, conv]
     return [torch.__version__, device.type, chip, torch.get_num_threads(), torch.get_float32_matmul_precision(), *tf32]
 
 
