@@ -69,6 +69,11 @@ def test_a_resumed_download_is_the_file_and_scores_what_is_reported(
     assert json.loads(scored.stdout)["accuracy"] == pytest.approx(job["result"]["test"]["student"]["accuracy"])
 
 
+def test_the_log_is_kept(client: Client, done: tuple[dict[str, Any], list[dict[str, Any]]], stack: Any) -> None:
+    assert not list((stack.data_dir / "work").iterdir()), "nor is anything left in the work folder"
+    assert client.get(f"/jobs/{done[0]['id']}")["is_terminal"]
+
+
 def test_what_it_took_is_reported_and_the_next_one_is_estimated_from_it(
     client: Client, done: tuple[dict[str, Any], list[dict[str, Any]]]
 ) -> None:
@@ -86,8 +91,3 @@ def test_what_it_took_is_reported_and_the_next_one_is_estimated_from_it(
     assert second["estimate"]["seconds"] is not None
     assert second["estimate"]["ran_s"] > 0
     assert 0.1 < second["estimate"]["ratio"] < 10, "the same job took about as long"
-
-
-def test_the_log_is_kept(client: Client, done: tuple[dict[str, Any], list[dict[str, Any]]], stack: Any) -> None:
-    assert not list((stack.data_dir / "work").iterdir()), "nor is anything left in the work folder"
-    assert client.get(f"/jobs/{done[0]['id']}")["is_terminal"]
