@@ -147,9 +147,10 @@ def ids_for(two: Two, path: str) -> dict[str, str]:
 def compared(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str, dict[str, str]]:
     """What an answer says, with each id replaced by its name."""
     text = answer.text
-    for name, each in ids.items():
+    for name, each in {**ids, "request_id": answer.headers["x-request-id"]}.items():
         text = text.replace(each, name)
-    return answer.status_code, text, {name: value for name, value in answer.headers.items() if name != "date"}
+    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "x-request-id"}}
+    return answer.status_code, text, headers
 
 
 def test_another_owners_thing_is_as_one_that_never_was(two: Two) -> None:
