@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz bench-overhead bench-start bench-api tus-test clean moved
+.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-api tus-test clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,10 @@ corpus: $(INSTALLED) ## Hand every hostile and every good file to the converter 
 
 fuzz: $(INSTALLED) ## Hand it mutated files, e.g. N=20000 SEED=1 (ten to thirty a second)
 	@$(PY) -m scripts.corpus.fuzz $(if $(N),--num $(N)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write "$(WRITE)")
+
+contract: $(INSTALLED) ## Hold the running service to its OpenAPI document, e.g. N=20000 SEED=1 (five minutes), ONLY=create_job
+	@$(PY) -m scripts.contract $(if $(N),--num $(N)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") \
+		$(if $(WRITE),--write "$(WRITE)")
 
 bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints cost a training
 	@$(PY) -m scripts.bench_overhead

@@ -41,6 +41,7 @@ _BODY: dict[str, Any] = {
             "required": False,
             "description": "RFC 9530: `sha-256=:` and the base64 of the hash and `:`. A body that differs is refused.",
             "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+            "example": "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
         }
     ],
 }
