@@ -93,6 +93,16 @@ def test_an_owner_at_its_limit_waits_and_others_do_not(submit: Submit, monkeypat
     assert take() == second
 
 
+def test_the_limit_holds_however_many_claim_at_once(submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLERY_MAX_RUNNING_PER_OWNER", "2")
+    settings.cache_clear()
+    for _ in range(16):
+        make("high")
+    with ThreadPoolExecutor(8) as pool:
+        taken = [job_id for job_id in pool.map(lambda _: take(), range(16)) if job_id]
+    assert len(taken) == 2
+
+
 def test_what_waits_for_its_time_is_left(submit: Submit) -> None:
     make("high", waited_s=-60)
     ready = make("low")
