@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Text, cast, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -113,6 +114,12 @@ def append_events(session: Session, job: Job, lines: Sequence[Line]) -> None:
     if rows:
         session.execute(insert(Event), rows)
     session.execute(select(func.pg_notify(CHANNEL, job.id)))
+
+
+def with_arithmetic(found: Json) -> ColumnElement[Any]:
+    """The job's spec with how its networks compute; what an earlier attempt has put there goes before."""
+    before = func.coalesce(Job.spec["arithmetic"], cast({}, JSONB))
+    return func.jsonb_set(Job.spec, cast(["arithmetic"], ARRAY(Text)), cast(found, JSONB).op("||")(before))
 
 
 def from_now(seconds: float) -> ColumnElement[Any]:

@@ -41,6 +41,7 @@ from core.job_rows import (
     locked,
     move,
     wish,
+    with_arithmetic,
     write,
 )
 from core.queue_order import take_next
@@ -185,13 +186,17 @@ def record(
     checkpoint: Json | None = None,
     lines_read: int | None = None,
     log: str | None = None,
+    arithmetic: Json | None = None,
 ) -> None:
     """Add events of the running attempt, and what they say of the job as a whole.
 
+    `arithmetic`: how its networks compute, for the job's spec; what is there already stays.
     `lines_read`: how many lines of the attempt's are stored once this is committed. `log`: the end of the child's
     output so far.
     """
-    of_job = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
+    of_job: Json = {"phase": phase, "progress": progress, "checkpoint": checkpoint}
+    if arithmetic:
+        of_job["spec"] = with_arithmetic(arithmetic)
     job = write(session, held_by(claim), lines, _said(of_job))
     if job is None:
         raise LeaseLost(claim.job_id)

@@ -35,6 +35,7 @@ class _Batch:
     progress: dict[str, Any] | None
     checkpoint: dict[str, Any] | None
     log: str | None
+    arithmetic: dict[str, Any] | None
     upto: int
     end: int
 
@@ -120,6 +121,7 @@ class Book:
                 checkpoint=batch.checkpoint,
                 lines_read=batch.upto,
                 log=batch.log,
+                arithmetic=batch.arithmetic,
             )
 
     def _next(self, *, is_last: bool) -> _Batch:
@@ -135,6 +137,7 @@ class Book:
             progress=_last(lines, "progress") or None,
             checkpoint=checkpoint,
             log=self._log_if_due(is_last=is_last),
+            arithmetic=_last(lines, "arithmetic").get("networks"),
             upto=self._upto + len(lines) - len(self._held),
             end=end,
         )

@@ -127,4 +127,6 @@ def environment(device: Device, threads: int, home: Path) -> dict[str, str]:
         "PYTHONPATH": str(CODE),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(home),
+        # What is compiled is compiled in the child itself: no helpers that could outlive it. Its cache is in TMPDIR.
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }

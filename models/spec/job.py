@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from models.spec.base import Entry, Name, Weight
 from models.spec.losses.menu import Loss
+from models.spec.precision import Arithmetic
 from models.spec.students import Architecture
 from models.spec.teaching import Regime, Teacher
 from models.spec.training import FixedViews, Train
@@ -122,6 +123,13 @@ class JobSpec(Entry):
     limits: Limits = Limits()
     priority: Priority = Field(
         default="normal", description="Who is served first when devices are scarce; it changes nothing of the result."
+    )
+    arithmetic: dict[str, Arithmetic] = Field(
+        default={},
+        max_length=64,
+        description="How each network computes where `train.precision` is `auto`, by name: `student`, `control`, "
+        "`assistant_1`, and teachers by id. The first attempt fills it in, so that the next ones, and a retry, compute "
+        "alike.",
     )
     allow_weak_teacher: bool = Field(
         default=False, description="Train even where the teacher scores at or near chance on the validation split."

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -112,6 +113,32 @@ def test_records_are_numbered_and_shown_by_the_job(submit: Submit) -> None:
     assert job.version == 3
     assert events(job_id) == [(1, "queued"), (2, "started"), (3, "phase"), (4, "progress")]
     assert attempts(job_id)[0].lines_read == 2
+
+
+def test_how_networks_compute_goes_into_the_spec_once_and_a_retry_takes_it_along(submit: Submit) -> None:
+    job_id = submit()
+    held = claimed()
+    first = {"student": {"name": "bf16", "channels_last": True, "compile": False}}
+    other = {"student": {"name": "float32", "channels_last": True, "compile": False}}
+    before = read(job_id).spec
+    for said in (first, other | {"control": other["student"]}):
+        with db.session() as session:
+            jobs.record(session, held, [("arithmetic", {"networks": said})], arithmetic=said)
+    assert read(job_id).spec == {**before, "arithmetic": {**first, "control": other["student"]}}
+    with db.session() as session:
+        jobs.fail(session, held, UserConfig("no", code="x"), exit_code=3, log="")
+    with db.session() as session:
+        assert jobs.retry(session, job_id, "start").spec["arithmetic"] == read(job_id).spec["arithmetic"]
+
+
+def test_a_stale_attempt_does_not_say_how_networks_compute(submit: Submit) -> None:
+    job_id = submit()
+    held = claimed()
+    stale = replace(held, token="another")
+    before = read(job_id).spec
+    with pytest.raises(jobs.LeaseLost), db.session() as session:
+        jobs.record(session, stale, [], arithmetic={"student": {"name": "bf16"}})
+    assert read(job_id).spec == before
 
 
 def test_text_that_the_database_has_no_place_for_is_stored_without_it(submit: Submit) -> None:

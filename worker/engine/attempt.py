@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +14,6 @@ from models.work import WorkOrder
 from worker.engine.checkpoint import Checkpoints, State
 from worker.engine.learner import Trail, Weights, trail_from, trail_state
 from worker.engine.loop import Run
-from worker.engine.precision import Name
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop
 
@@ -42,12 +43,12 @@ class Attempt:
     checkpoints: Checkpoints
     finished: dict[str, Finished] = field(default_factory=dict)
 
-    def state(self, precisions: dict[str, Name], run: Run | None) -> State:
+    def state(self, precisions: Mapping[str, Any], run: Run | None) -> State:
         """Everything that another attempt needs; `run` is the one that is not finished."""
         return {
             "format": _FORMAT,
             "order": fingerprint(self.order),
-            "precisions": precisions,
+            "precisions": dict(precisions),
             "finished": {
                 name: {"trail": trail_state(done.trail), "last": done.last, "beside": done.beside}
                 for name, done in self.finished.items()
@@ -77,7 +78,9 @@ class Attempt:
 
 def fingerprint(order: WorkOrder) -> str:
     """A hash of whatever decides what the student becomes."""
-    spec = order.spec.resolved().model_dump(mode="json", exclude={"name", "labels", "limits", "export", "priority"})
+    spec = order.spec.resolved().model_dump(
+        mode="json", exclude={"name", "labels", "limits", "export", "arithmetic", "priority"}
+    )
     inputs = order.model_dump(mode="json", include={"teachers", "outputs", "dataset", "dataset_sha256"})
     content = [spec, inputs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -21,6 +21,7 @@ from worker.engine.learner import Weights
 from worker.engine.lessons import STUDENT
 from worker.engine.loop import Run
 from worker.engine.networks import Network
+from worker.engine.precision import exact_products
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop, Stopped
 from worker.engine.training import Interrupted, train
@@ -51,6 +52,7 @@ def open_attempt(order: WorkOrder, workdir: Path, progress: Progress, stop: Stop
     """The attempt in its folder, before anything is read."""
     if order.threads:
         torch.set_num_threads(order.threads)
+    exact_products()
     torch.backends.cudnn.benchmark = True  # shapes are fixed, but for the last batch of an epoch
     checkpoints = Checkpoints(workdir / "checkpoints", order.checkpoint_s)
     return Attempt(order, workdir, torch.device(order.device), progress, stop, checkpoints)
@@ -62,6 +64,7 @@ def train_and_score(attempt: Attempt) -> tuple[Parts, results.Results]:
     progress.phase(Phase.CHECKING)
     saved = attempt.load()
     parts = wire(attempt.order, attempt.workdir, attempt.device, saved["precisions"] if saved else None)
+    progress.arithmetic(parts.choosing.arithmetic)
     teachers_val = check_teacher(parts, progress, check) if parts.handed_in else Scored()
     try:
         for group in parts.syllabus.groups:

@@ -74,6 +74,8 @@ class Learner:
         self.name, self.net, self.objective = name, net, objective
         self._plan, self._task, self._precision = plan, task, precision
         spec = plan.train
+        if precision.compiled:
+            net.compile()
         self._trained = [*net.module.parameters(), *objective.parameters()]
         self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
         self._average = Average(net.module, spec.ema) if spec.ema else None
@@ -93,7 +95,8 @@ class Learner:
     def learn(self, said: Outputs, heard: Outputs | None, batch: Batch, share: float) -> None:
         """Take in the gradient of one batch, which is this share of its step; `heard` is what teaches it."""
         loss, values_K = self.objective(said, heard, batch)
-        (loss * share if share < 1 else loss).backward()
+        with self._precision.products():
+            (loss * share if share < 1 else loss).backward()
         self._meter.add(values_K, len(batch.ids))
 
     def move(self, lr: float) -> None:

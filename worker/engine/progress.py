@@ -1,7 +1,8 @@
 """What the engine tells the world while it runs: lines of events.jsonl, and a bar where a person watches.
 
 One JSON object a line, {"type", "data", "at"}: `phase`, `progress` (at most two a second), `metrics` (one an epoch),
-`warning` and `notice`. A line is written whole and flushed, so that a reader that follows the file sees it at once.
+`warning`, `notice`, and once
+`arithmetic`. A line is written whole and flushed, so that a reader that follows the file sees it at once.
 It says when it was written (`at`, seconds since 1970), for it is read later; the first one says when the process began.
 """
 
@@ -56,6 +57,10 @@ class Progress:
         self._write("progress", data)
         if self._bar:
             self._bar.move(data["percent"], f"{data['run']} epoch {data['epoch']}/{data['epochs']}")
+
+    def arithmetic(self, networks: dict[str, Any]) -> None:
+        """How each network computes; the supervisor puts it into the job's spec."""
+        self._write("arithmetic", {"networks": networks})
 
     def metrics(self, data: dict[str, Any]) -> None:
         """The figures of one epoch."""

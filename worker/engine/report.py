@@ -14,8 +14,8 @@ from worker.engine.answers import teacher_figures
 from worker.engine.attempt import Attempt
 from worker.engine.check_teacher import Scored as Teachers
 from worker.engine.checkpoint import write_whole
-from worker.engine.lessons import CONTROL, STUDENT
 from worker.engine.footprint import peak
+from worker.engine.lessons import CONTROL, STUDENT
 from worker.engine.networks import count_flops, count_parameters
 from worker.engine.normalise import student_figures
 from worker.engine.objective import taps_of, term_names
@@ -110,7 +110,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def spec_sha256(order: WorkOrder) -> str:
     """The hash of the resolved spec, its fields sorted; when it is served changes nothing of what it makes."""
-    spec = order.spec.resolved().model_dump(mode="json", exclude={"priority"})
+    spec = order.spec.resolved().model_dump(mode="json", exclude={"priority", "arithmetic"})
     return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -191,6 +191,7 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         "timings": {name: round(seconds, 3) for name, seconds in attempt.progress.seconds.items()},
         "seed": order.spec.train.seed,
         "precision": _precision(parts),
+        "arithmetic": parts.choosing.report(),
         "device": device_name(attempt.device),
         "teacher_cache": parts.transcripts.tally.as_dict(),
         "warnings": attempt.progress.warnings,

@@ -3,12 +3,13 @@
 Paths are those of the bare network: compiling it or wrapping it for several devices does not change them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from worker.engine.compiled import Compiled
 from worker.engine.networks import Network, evaluating
 from worker.engine.objective import Needs
 from worker.engine.outputs import Outputs
@@ -24,6 +25,7 @@ class Tapped:
 
     def __init__(self, network: Network, taps: Iterable[str] = (), *, embedding: bool = False) -> None:
         self.module = network.module
+        self._called: Callable[[Tensor], Tensor] = network.module
         self._features: dict[str, Tensor] = {}
         self._versions: dict[str, int] = {}
         self._copied: set[str] = set()
@@ -37,11 +39,16 @@ class Tapped:
     def __call__(self, x: Tensor) -> Outputs:
         """The outputs for x (N, ...)."""
         self._features, self._embedding = {}, None
-        logits = self.module(x)
+        logits = self._called(x)
         outputs = Outputs(logits, self._features, self._embedding)
         # Nothing stays behind: a kept graph would hold the memory of its step.
         self._features, self._embedding = {}, None
         return outputs
+
+    def compile(self) -> None:
+        """Compile what is called, where nothing is read inside; the module itself, and its names, stay as they are."""
+        if not self._hooks:
+            self._called = Compiled(self.module)
 
     def close(self) -> None:
         """Leave the network without hooks."""

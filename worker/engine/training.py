@@ -66,7 +66,7 @@ def train(attempt: Attempt, parts: Parts, group: Group, heard_val: Answers | Non
         raise Interrupted(run, why) from why
     for learner in run.learners:
         attempt.finished[learner.name] = Finished(learner.trail, learner.weights(), learner.beside())
-    attempt.checkpoints.save(attempt.state(parts.precisions, None))
+    attempt.checkpoints.save(attempt.state(parts.choosing.arithmetic, None))
 
 
 def make_run(parts: Parts, group: Group) -> Run:
@@ -171,7 +171,7 @@ class _Meanwhile:
     def save(self) -> None:
         """Keeps the run as it is, unless it is broken."""
         self._run.refuse_not_finite()
-        self._attempt.checkpoints.save(self._attempt.state(self._parts.precisions, self._run))
+        self._attempt.checkpoints.save(self._attempt.state(self._parts.choosing.arithmetic, self._run))
         self._attempt.stop.checkpoint_requested = False
 
     def _validate(self, learner: Learner) -> Metrics:

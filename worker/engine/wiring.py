@@ -7,6 +7,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,11 +18,12 @@ from models.spec.losses.term import LossTerm
 from models.spec.teaching import BornAgain, Ensemble, GivenOutputs, StoredTeacher
 from models.work import WorkOrder
 from worker.engine import data, objective
+from worker.engine.choosing import Candidate, Choosing
 from worker.engine.learner import Plan
 from worker.engine.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import View
-from worker.engine.precision import Name, choose
+from worker.engine.precision import Name, Precision
 from worker.engine.seeds import derive
 from worker.engine.sources.dry import first_answer
 from worker.engine.sources.listen import heard_by, lenses, refuse, refuse_without_labels
@@ -54,6 +56,8 @@ class Parts:
     transcripts: Transcripts
     #: By name, in the order in which they begin.
     lessons: dict[str, Wired]
+    #: How each network computes, and why.
+    choosing: Choosing
 
     @property
     def source(self) -> Source:
@@ -82,7 +86,7 @@ class Parts:
         return Plan(lesson.train, self.splits["train"].num_batches(lesson.train.batch_size))
 
 
-def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapping[str, Name] | None = None) -> Parts:
+def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapping[str, Any] | None = None) -> Parts:
     """The parts of an order. `precisions` are those of the attempt before, where there was one.
 
     Raises UserConfig and UserInput that point into the spec.
@@ -96,9 +100,10 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapp
     lessons = syllabus(spec, has_labels=order.dataset.num_labelled("train") > 0)
     _refuse_without_labels(lessons, order)
     wired: dict[str, Wired] = {}
+    choosing = Choosing(order, device, precisions or {})
     for lesson in lessons.lessons:
-        wired[lesson.name] = _bare(lesson, bench, precisions or {}, list(wired.values()))
-    source, handed_in = _source(Place(order, workdir, device, task)), None
+        wired[lesson.name] = _bare(lesson, bench, choosing, list(wired.values()))
+    source, handed_in = _source(Place(order, workdir, device, task, choosing, splits["train"])), None
     for group in lessons.groups:
         heard: dict[str, dict[str, Heard]] = {lesson.name: {} for lesson in group}
         for lesson in group:
@@ -108,7 +113,7 @@ def wire(order: WorkOrder, workdir: Path, device: torch.device, precisions: Mapp
         for lesson in group:
             shown = [objective.needs(of[lesson.name].terms, "teacher") for of in heard.values() if lesson.name in of]
             wired[lesson.name] = replace(wired[lesson.name], heard=heard[lesson.name], shown=shown)
-    return Parts(order, device, splits, task, view, handed_in, lessons, Transcripts(order, device), wired)
+    return Parts(order, device, splits, task, view, handed_in, lessons, Transcripts(order, device), wired, choosing)
 
 
 def _source(place: Place) -> Source | None:
@@ -124,18 +129,34 @@ def _source(place: Place) -> Source | None:
             return None
 
 
-def _bare(lesson: Lesson, bench: Bench, precisions: Mapping[str, Name], before: list[Wired]) -> Wired:
+def _bare(lesson: Lesson, bench: Bench, choosing: Choosing, before: list[Wired]) -> Wired:
     """The lesson's network, which listens to nobody yet."""
     same = [other for other in before if (other.lesson.student, other.lesson.seed) == (lesson.student, lesson.seed)]
     start = same[0].start if same else _start(lesson, bench)
-    wish = precisions.get(lesson.name, lesson.train.precision)
-    shape = bench.order.dataset.input_shape
-    precision = choose(wish, start.module, shape, lesson.train.batch_size, bench.device)
+    precision = _precision(lesson, bench, choosing, start, same)
     with pointing(lesson):
         _refuse_batches_of_one(lesson, bench, start.module)
         if lesson.has_exits:
             _refuse_without_exits(lesson, bench, start)
     return Wired(lesson, bench, make_task(bench.order.dataset, lesson.train), precision, start)
+
+
+def _precision(lesson: Lesson, bench: Bench, choosing: Choosing, start: Network, same: list[Wired]) -> Precision:
+    """As a lesson before, where that has the same network and training; else chosen."""
+    if lesson.name not in choosing.before:
+        for other in same:
+            if other.lesson.train == lesson.train and lesson.name not in bench.order.spec.arithmetic:
+                return choosing.same_as(lesson.name, other.lesson.name)
+    rows = bench.splits["train"]
+
+    def batch() -> torch.Tensor:
+        return bench.view(rows.take(next(rows.in_order(lesson.train.batch_size))).raw)
+
+    is_read = any(term.needs_taps or term.needs_embedding for term in lesson.terms)
+    compiles = not (is_read or lesson.has_exits or isinstance(lesson.guide, Beside))
+    shape = bench.order.dataset.input_shape
+    candidate = Candidate(start.module, shape, lesson.train, batch, len(rows), compiles=compiles)
+    return choosing(lesson.name, candidate)
 
 
 def _start(lesson: Lesson, bench: Bench) -> Network:

@@ -15,8 +15,9 @@ from models.canonical import TeacherMeta
 from models.pairing import Shape
 from models.spec.losses.term import LossTerm
 from models.work import WorkOrder
+from worker.engine.choosing import Choosing
 from worker.engine.columns import Columns
-from worker.engine.data import Rows
+from worker.engine.data import Rows, Split
 from worker.engine.outputs import Outputs
 from worker.engine.precision import Precision
 from worker.engine.task import Task
@@ -30,6 +31,8 @@ class Place:
     workdir: Path
     device: torch.device
     task: Task
+    choosing: Choosing
+    train: Split
 
 
 class Says(Protocol):

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
 from models import pairing
 from models.canonical import TeacherMeta
 from models.spec.losses.term import LossTerm
 from models.spec.teaching import StoredTeacher
+from worker.engine.choosing import Candidate
 from worker.engine.data import Rows
+from worker.engine.folded import folded
 from worker.engine.normalise import teacher_shape
 from worker.engine.objective import Needs, needs
-from worker.engine.precision import Precision, choose
+from worker.engine.precision import Precision
 from worker.engine.sources.classes import columns_of
 from worker.engine.sources.dry import first_answer
 from worker.engine.sources.source import Place, Single
@@ -53,12 +57,15 @@ class StoredSource:
         return self._teacher(needs(list(terms), "teacher"), rows)
 
     def _teacher(self, wanted: Needs, rows: Rows) -> Teacher:
-        teacher = Teacher(self._call(wanted, rows), self._view, self._precision(), embedding=wanted.embedding)
+        precision = self._precision()
+        quick = self._quick(wanted, rows) if precision.name == "bf16" else None
+        teacher = Teacher(self._call(wanted, rows), self._view, precision, embedding=wanted.embedding, quick=quick)
         teacher.content = {
             "sha256": self._place.order.teachers[self._id].sha256,
             "record": self._meta.model_dump(mode="json"),
             "taps": sorted(wanted.taps),
             "embedding": wanted.embedding,
+            "folded": quick is not None,
         }
         return teacher
 
@@ -71,12 +78,23 @@ class StoredSource:
         tapped = tap(self._network, wanted, self._view(rows.raw))
         return TorchTeacher(tapped, self._meta)
 
+    def _quick(self, wanted: Needs, rows: Rows) -> Call | None:
+        """A copy for the answers that train; what is read inside of the network is read of the network itself."""
+        if self._network is None or wanted.taps or (quick := folded(self._network)) is None:
+            return None
+        return TorchTeacher(tap(quick, wanted, self._view(rows.raw)), self._meta)
+
     def _precision(self) -> Precision:
-        device, order = self._place.device, self._place.order
+        place, train = self._place, self._place.order.spec.train
         if self._network is None:
-            return Precision("float32", device.type, channels_last=False)
-        spec, shape = order.spec.train, teacher_shape(self._meta, order.dataset)
-        precision = choose(spec.precision, self._network.module, shape, spec.batch_size, device)
+            return Precision("float32", place.device.type, channels_last=False)
+
+        def batch() -> Tensor:
+            return self._view(place.train.take(next(place.train.in_order(train.batch_size))).raw)
+
+        shape = teacher_shape(self._meta, place.order.dataset)
+        candidate = Candidate(self._network.module, shape, train, batch, len(place.train), trains=False)
+        precision = place.choosing(self._id, candidate)
         precision.lay_out(self._network.module)
         return precision
 

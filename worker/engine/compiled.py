@@ -1,0 +1,54 @@
+"""A network through torch.compile, and as it is where that cannot be done: without a compiler, say."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+class Compiled:
+    """Calls the network. Shapes are taken as fixed: a last, smaller batch is compiled for itself."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        on_gpu = next(module.parameters()).device.type == "cuda"
+        # On a GPU the whole step is recorded as a CUDA graph and replayed.
+        mode = "reduce-overhead" if on_gpu else "default"
+        with unheard():
+            self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(module, dynamic=False, mode=mode)
+        self._on_gpu, self._is_proven = on_gpu, False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The outputs for x (N, ...)."""
+        if self._compiled is None:
+            return self._plain(x)
+        if self._on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        try:
+            with nullcontext() if self._is_proven else unheard():
+                said: Tensor = self._compiled(x)
+        except Exception as error:  # compilers fail in ways of their own
+            if self._is_proven:
+                raise
+            log.warning("the network is not compiled: %s", str(error).partition("\n")[0])
+            self._compiled = None
+            return self._plain(x)
+        self._is_proven = True
+        return said
+
+    def _plain(self, x: Tensor) -> Tensor:
+        said: Tensor = self._module(x)
+        return said
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """While something is compiled, torch warns of its own deprecated parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
