@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-api tus-test clean moved
+.PHONY: help demo up key test check accept accept-tabular table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-sweep bench-memory bench-api bench-train bench-gpu tus-test clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -68,11 +68,24 @@ bench-overhead: $(INSTALLED) ## Measure what heartbeats, events and checkpoints 
 bench-start: $(INSTALLED) ## Measure POST to the first optimizer step, with and without spares, e.g. SMALL=1 CHECK=1
 	@$(PY) -m scripts.bench_start $(if $(SMALL),--small) $(if $(CHECK),--check)
 
+bench-sweep: $(INSTALLED) ## Measure eight jobs that share a teacher's outputs, e.g. SMALL=1 CHECK=1
+	@$(PY) -m scripts.bench_sweep $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+bench-memory: $(INSTALLED) ## Measure a data set four times the memory for it, e.g. SMALL=1 CHECK=1
+	@$(PY) -m scripts.bench_memory $(if $(SMALL),--small) $(if $(CHECK),--check)
+
 bench-api: $(INSTALLED) ## Measure polls, lists, event streams and large files of the API, e.g. SMALL=1 CHECK=1
 	@$(PY) -m scripts.bench_api $(if $(SMALL),--small) $(if $(CHECK),--check)
 
 tus-test: $(INSTALLED) ## Hand in 1 GB while connections are cut and the API is killed, e.g. SMALL=1
 	@$(PY) -m scripts.tus $(if $(SMALL),--small)
+
+bench-train: $(INSTALLED) ## Measure training beside the loops that people run, e.g. SMALL=1 CHECK=1
+	@$(PY) -c 'import torchdistill' 2>/dev/null || $(PY) -m pip install -q -c constraints.txt -e '.[bench]'
+	@OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(PY) -m scripts.bench_train $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+bench-gpu: $(INSTALLED) ## The same on a GPU, where there is one
+	@$(PY) -m scripts.bench_gpu $(if $(SMALL),--small) $(if $(CHECK),--check)
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

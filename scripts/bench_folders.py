@@ -1,0 +1,117 @@
+"""Work folders for benchmarks of whole jobs, and `python -m worker.engine.run` on them, watched from outside."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from models.canonical import DatasetMeta, TeacherMeta
+from models.spec.job import JobSpec
+from models.work import StagedTeacher, WorkOrder
+from worker.engine.networks import build_network
+
+SHAPE, CLASSES, HELD_BACK = (3, 32, 32), 10, 256
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A data set and a teacher, in files that work folders link to."""
+
+    data: Path
+    record: DatasetMeta
+    teacher: Path
+    meta: TeacherMeta
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run came to: its report, its seconds, and the most memory that it held, of its own and of files."""
+
+    report: dict[str, Any]
+    seconds: float
+    anonymous_bytes: int
+    file_bytes: int
+
+
+def make_inputs(folder: Path, rows: int, architecture: dict[str, Any]) -> Inputs:
+    """Random images with labels that can be read off them, and an untrained teacher: only the time counts."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 200, (rows + 2 * HELD_BACK, *SHAPE), dtype=torch.uint8, generator=generator)
+    y = torch.randint(0, CLASSES, (len(x),), generator=generator)
+    x[:, 0, 0, :CLASSES] = 0
+    x[torch.arange(len(x)), 0, 0, y] = 255
+    split = torch.zeros(len(x), dtype=torch.uint8)
+    split[rows:] = 1
+    split[rows + HELD_BACK :] = 2
+    save_file({"x": x, "y": y, "split": split}, folder / "data.safetensors")
+    record = DatasetMeta(
+        task="image_classification",
+        counts={"train": rows, "val": HELD_BACK, "test": HELD_BACK},
+        input_shape=SHAPE,
+        num_outputs=CLASSES,
+        classes=[str(c) for c in range(CLASSES)],
+        mean=[0.4] * 3,
+        std=[0.25] * 3,
+    )
+    meta = TeacherMeta.model_validate(
+        {"architecture": architecture, "input_shape": SHAPE, "num_outputs": CLASSES, "parameters": 0}
+    )
+    assert meta.architecture.type != "onnx"
+    torch.manual_seed(0)
+    save_file(build_network(meta.architecture, SHAPE, CLASSES).module.state_dict(), folder / "teacher.safetensors")
+    return Inputs(folder / "data.safetensors", record, folder / "teacher.safetensors", meta)
+
+
+def run(folder: Path, inputs: Inputs, spec: dict[str, Any], **order: Any) -> Done:
+    """One job in a process of its own, as the supervisor starts it."""
+    (folder / "teachers").mkdir(parents=True)
+    (folder / "data.safetensors").symlink_to(inputs.data)
+    (folder / "teachers" / "tch_1.safetensors").symlink_to(inputs.teacher)
+    fields = {"teacher": "tch_1", "dataset": "dst_1", "allow_weak_teacher": True, **spec}
+    staged = StagedTeacher(meta=inputs.meta, sha256="teacher", file="teachers/tch_1.safetensors")
+    made = WorkOrder(
+        job_id="bench",
+        attempt=1,
+        spec=JobSpec.model_validate(fields),
+        teachers={"tch_1": staged},
+        outputs={},
+        dataset=inputs.record,
+        dataset_sha256="data",
+        **order,
+    )
+    (folder / "job.json").write_text(made.model_dump_json())
+    began = time.monotonic()
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "worker.engine.run", str(folder)], stdout=log, stderr=log)
+        most = _watch(process)
+    seconds = time.monotonic() - began
+    if process.returncode != 0:
+        raise SystemExit((folder / "log.txt").read_text()[-2000:])
+    return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, *most)
+
+
+def _watch(process: "subprocess.Popen[bytes]") -> tuple[int, int]:
+    most = {"RssAnon": 0, "RssFile": 0}
+    while process.poll() is None:
+        lines = _status(process.pid)
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name in most:
+                most[name] = max(most[name], int(value.split()[0]) * 1024)
+        time.sleep(_LOOK_S)
+    return most["RssAnon"], most["RssFile"]
+
+
+def _status(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # it ended just now
+        return []
