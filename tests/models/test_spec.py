@@ -248,6 +248,33 @@ def test_mixup_goes_with_what_is_asked_of_mixtures() -> None:
         assert spec(train={"mixup": 0.2}, **changes).train.mixup == 0.2
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train": {"mixup": 0.2}}, "no sample is seen twice"),
+        ({"teacher": {"type": "outputs", "dataset": "dst_2"}}, "are of the samples as they are"),
+        (
+            {"teacher": {"type": "ensemble", "teachers": ["tch_1", {"type": "outputs", "dataset": "dst_2"}]}},
+            "are of the samples as they are",
+        ),
+        ({"teacher": {"type": "ema"}}, "learns with the student"),
+    ],
+)
+def test_fixed_views_are_refused_where_nothing_can_be_kept(changes: dict[str, Any], reason: str) -> None:
+    own = changes.pop("train", {})
+    where, why = refusal(train={"teacher_cache": {"views": 2}, **own}, **changes)
+    assert where == ("train",)
+    assert reason in why
+
+
+def test_what_becomes_of_a_teachers_outputs_is_one_of_three() -> None:
+    assert spec().train.teacher_cache == "auto"
+    assert spec(train={"teacher_cache": "off"}).train.teacher_cache == "off"
+    for wrong in ({"views": 0}, {"views": 1001}, {}, "on"):
+        with pytest.raises(ValidationError):
+            spec(train={"teacher_cache": wrong})
+
+
 def test_an_assistant_mixes_for_itself() -> None:
     given = {"type": "outputs", "dataset": "dst_2"}
     assistant = {"student": {"type": "resnet", "depth": 14}}
