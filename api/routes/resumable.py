@@ -18,7 +18,16 @@ from core.ids import new_id
 
 router = APIRouter(prefix="/uploads/resumable", tags=["uploads"], route_class=TusRoute)
 
-Version = Annotated[str | None, Header(alias="Tus-Resumable", description="`1.0.0`", examples=[tus.VERSION])]
+Version = Annotated[
+    str | None,
+    Header(
+        alias="Tus-Resumable",
+        description="`1.0.0`",
+        examples=[tus.VERSION],
+        # Told and not kept: another version is answered 412, as the protocol has it.
+        json_schema_extra={"pattern": r"^1\.0\.0$"},
+    ),
+]
 
 
 def _header(name: str, description: str, *, required: bool = False, kind: str = "string") -> dict[str, Any]:

@@ -46,6 +46,8 @@ _OF_THE_MOMENT = {
 
 _numbers = itertools.count()
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 @schemathesis.hook
 def map_path_parameters(context: HookContext, path_parameters: dict[str, Any]) -> dict[str, Any]:
@@ -100,11 +102,21 @@ def _operation(case: Any) -> str:
 
 def _is_beyond_a_schema(case: Any, response: Response) -> bool:
     """Whether a well-formed request was refused for what JSON Schema has no words for."""
+    if case.method == "HEAD":
+        # Its answers have no body: 410 is all that says that an upload in parts has ended.
+        return response.status_code == 410
     problem = response.json()
+    if problem["code"] == "malformed" and not _is_digest((case.headers or {}).get("Content-Digest", "")):
+        # A placeholder of schemathesis, which does not draw headers by their pattern in every phase.
+        return [error["pointer"] for error in problem["errors"]] == ["Content-Digest:"]
     if problem["code"] in _OF_THE_MOMENT or {error["pointer"] for error in problem["errors"]} <= _OPAQUE:
         return bool(problem["errors"]) or problem["code"] in _OF_THE_MOMENT
     model = _BODIES.get(_operation(case))
     return model is not None and response.status_code == 422 and _only_rules_of_several_fields(model, case.body)
+
+
+def _is_digest(text: str) -> bool:
+    return re.fullmatch(r"sha-256=:[A-Za-z0-9+/]{43}=:", text) is not None
 
 
 def _only_rules_of_several_fields(model: type[BaseModel], body: Any) -> bool:
