@@ -1,6 +1,6 @@
 """How fast a job trains: the whole engine, from data to checkpoint, beside the loops that people run.
 
-    python -m scripts.bench_train [--small] [--check] [--device cuda]
+    python -m scripts.bench_train [--small] [--check] [--threads 2] [--device cuda]
 
 All sides take turns in one run, and ratios are those of medians. The engine is `python -m worker.engine.run` on a work
 folder. Its rate is that of its phases of training (batches, losses, validation, checkpoints) and, where the teacher's
@@ -53,8 +53,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="1 on a shared machine")
     args = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(args.threads)
     device, rounds = torch.device(args.device), 1 if args.small else 3
     missed = 0
     for pair in (RESNETS, MLPS):
