@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, of fewer requests")
     parser.add_argument("--write", type=Path, help="the page that carries the table")
     given = parser.parse_args()
-    options = _QUICK if given.quick else []
+    options = _QUICK if given.quick else ["--workers", "2"]
     options = [*options, "--include-operation-id", given.only] if given.only else options
     console, started, failed, seed = Console(soft_wrap=True), time.monotonic(), 0, given.seed
     with tempfile.TemporaryDirectory(prefix="distillery-contract-") as name, service(Path(name)) as running:
