@@ -6,6 +6,7 @@ process that died before it could say so, and is written over.
 
 import re
 import unicodedata
+
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 

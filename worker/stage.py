@@ -200,7 +200,7 @@ def _file_of(accepted: Teacher | Dataset | JobInput) -> StoredFile:
         # Only a retry comes here: what was accepted before a rejection is kept for its job, and has a file.
         assert isinstance(accepted, Teacher | Dataset)
         raise UserInput(
-            f"`{accepted.id}` is {accepted.status}: the rules have changed since the job was made. Its report says why; "
+            f"`{accepted.id}` is {accepted.status}: the rules changed after the job was made. Its report says why; "
             "hand in a file that passes, and post the job with it.",
             code="teacher_rejected" if isinstance(accepted, Teacher) else "dataset_rejected",
         )

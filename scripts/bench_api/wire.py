@@ -34,7 +34,11 @@ class Connection:
 
     def ask(self, path: str, **headers: str) -> None:
         """Send a request; `if_none_match` is If-None-Match."""
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+        lines = [
+            f"GET {path} HTTP/1.1",
+            "Host: localhost",
+            *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+        ]
         self._writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 
     async def head(self) -> tuple[int, dict[str, str]]:
