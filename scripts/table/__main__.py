@@ -24,7 +24,8 @@ from scripts.table import entries, inputs, page, runs
 from scripts.table.budget import FULL, SMALL, Budget
 from scripts.table.figures import Figures, Row, ordered
 from scripts.table.runs import Json, Wanted
-from worker.engine.report import ENGINE_VERSION, device_name
+from worker.engine.report import device_name
+from worker.engine.version import ENGINE_VERSION
 
 _ROOT = Path(__file__).resolve().parents[2]
 

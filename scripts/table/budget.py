@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from scripts import fashion
-from worker.engine.report import ENGINE_VERSION
+from worker.engine.version import ENGINE_VERSION
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,9 @@ from worker.engine.objective import taps_of, term_names
 from worker.engine.outputs import has_label
 from worker.engine.progress import finite
 from worker.engine.results import Epoch, Results
+from worker.engine.version import ENGINE_VERSION
 from worker.engine.wired import Wired
 from worker.engine.wiring import Parts
-
-#: Raised with every change after which the same order may give other weights.
-ENGINE_VERSION = 1
 
 
 def report(attempt: Attempt, parts: Parts, results: Results, files: Iterable[Path]) -> dict[str, Any]:
