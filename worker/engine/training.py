@@ -108,10 +108,18 @@ def _kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says |
     if train_spec.mixup or not cache.fits(heard.dry, len(split)):
         return teacher
 
+    told = set[int]()
+
     def make(view: int = 0) -> cache.Kept:
         attempt.progress.phase(Phase.CACHING)
-        asked = Asked("train", split, augmentation, view)
-        return parts.transcripts.of_training(teacher, asked, train_spec, _Patience(attempt))
+        asked, before = Asked("train", split, augmentation, view), replace(parts.transcripts.tally)
+        kept = parts.transcripts.of_training(teacher, asked, train_spec, _Patience(attempt))
+        now = parts.transcripts.tally
+        # A view that does not fit beside the others is made again each time it comes.
+        if now.bytes > before.bytes and view not in told:
+            told.add(view)
+            attempt.progress.notice("teacher_cache", _told(before, now, view, views))
+        return kept
 
     def make_between(view: int) -> cache.Kept:
         kept = make(view)
@@ -121,6 +129,16 @@ def _kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says |
     if augmentation is not None:
         return teacher if views is None else cache.KeptViews(views, make_between)
     return teacher if train_spec.epochs == 1 else make()
+
+
+def _told(before: cache.Tally, now: cache.Tally, view: int, views: int | None) -> str:
+    """What became of one table, in a sentence."""
+    reused, computed = now.reused_rows - before.reused_rows, now.computed_rows - before.computed_rows
+    which = f" in view {view + 1} of {views}" if views else ""
+    return (
+        f"what the teacher says of the training rows{which}: {reused:,} were there from before, and it was asked about "
+        f"{computed:,}"
+    )
 
 
 class _Patience:

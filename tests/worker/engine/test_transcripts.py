@@ -60,6 +60,26 @@ def test_the_second_job_asks_nothing_and_its_student_is_the_same(ordered: Ordere
     assert reused["saved_s"] > 0
 
 
+def test_a_job_says_while_it_runs_how_much_was_there(ordered: Ordered, tmp_path: Path) -> None:
+    figures(tmp_path / "first", ordered("first"))
+    figures(tmp_path / "again", ordered("again"))
+    figures(tmp_path / "views", ordered("views", train={**VIEWED, "teacher_cache": {"views": 2}}))
+    about = "what the teacher says of the training rows"
+    for name, said in (
+        ("first", [f"{about}: 0 were there from before, and it was asked about 120"]),
+        ("again", [f"{about}: 120 were there from before, and it was asked about 0"]),
+        (
+            "views",
+            [f"{about} in view {n} of 2: 0 were there from before, and it was asked about 120" for n in (1, 2)],
+        ),
+    ):
+        notices = orders.events(tmp_path / name, "notice")
+        assert [one["message"] for one in notices if one["code"] == "teacher_cache"] == said
+    lines = (tmp_path / "again" / "events.jsonl").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if "teacher_cache" in line)
+    assert not any('"metrics"' in line for line in lines[:at]), "before the first epoch is over"
+
+
 @pytest.mark.parametrize("loss", [{"type": "hint"}, {"type": "rkd"}, [{"type": "kd"}, {"type": "similarity"}]])
 def test_features_and_embeddings_come_back_as_they_were(ordered: Ordered, tmp_path: Path, loss: Any) -> None:
     off, _ = figures(tmp_path / "off", ordered("off", loss=loss, train={"teacher_cache": "off"}))
@@ -180,6 +200,81 @@ def test_two_processes_fill_at_once_and_one_that_is_killed_is_in_nobodys_way(
         assert same(off, {name: torch.from_numpy(x) for name, x in weights.items()})
     _, cache = figures(tmp_path / "last", ordered("last", **short))
     assert cache["reused_rows"] == ROWS
+
+
+def _die(point: str, number: int) -> None:
+    """From now on this process is killed when it comes for the n-th time to a point of the way of a chunk."""
+    left = number
+    real_open, real_replace, real_read = Path.open, Path.replace, Path.read_bytes
+
+    def passed(here: str) -> None:
+        nonlocal left
+        left -= here == point
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def opened(self: Path, *args: Any, **more: Any) -> Any:
+        file = real_open(self, *args, **more)
+        if self.suffix == ".part":
+            if left == 1 and point == "in the middle of a file":
+                file.write(b"half a chunk")
+                file.flush()
+            passed("in the middle of a file")
+        return file
+
+    def replaced(self: Path, target: Any) -> Path:
+        is_chunk = Path(target).suffix == ".chunk"
+        if is_chunk:
+            passed("before it has its name")
+        found = real_replace(self, target)
+        if is_chunk:
+            passed("after it has its name")
+        return found
+
+    def read(self: Path) -> bytes:
+        content = real_read(self)
+        if self.suffix == ".chunk":
+            passed("while it is read")
+        return content
+
+    Path.open, Path.replace, Path.read_bytes = opened, replaced, read  # type: ignore[method-assign,assignment]
+
+
+def _doomed(folder: Path, order: WorkOrder, point: str, number: int) -> None:
+    torch.set_num_threads(1)
+    _die(point, number)
+    run(order, folder)
+
+
+def test_a_job_killed_anywhere_on_the_way_of_a_chunk_leaves_the_next_the_same_student(
+    ordered: Ordered, tmp_path: Path
+) -> None:
+    train = {"batch_size": 2, "epochs": 2}  # chunks of 32 rows and more
+    fields: dict[str, Any] = {"student": {"type": "mlp", "hidden": [8], "batch_norm": False}}
+    off, _ = figures(tmp_path / "off", ordered("off", **fields, train={**train, "teacher_cache": "off"}))
+    context = multiprocessing.get_context("fork")
+    for point, number, leaves in (
+        ("in the middle of a file", 1, False),
+        ("in the middle of a file", 2, True),
+        ("before it has its name", 1, False),
+        ("before it has its name", 3, True),
+        ("after it has its name", 1, True),
+        ("after it has its name", 3, True),
+        ("while it is read", 2, True),
+    ):
+        name = f"{point} {number}"
+        own = {"cache_dir": str(tmp_path / name / "shelf")}
+        if point == "while it is read":
+            figures(tmp_path / "filling", ordered("filling", **fields, train=train, order=own))
+        order = ordered(name, **fields, train=train, order=own)
+        process = context.Process(target=_doomed, args=(tmp_path / name, order, point, number))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL, name
+        weights, cache = figures(tmp_path / name, order)
+        assert same(off, weights), name
+        assert cache["reused_rows"] + cache["computed_rows"] == ROWS, name
+        assert bool(cache["reused_rows"]) == leaves, name
 
 
 VIEWED = {"augment": {"crop": 1, "flip": True}, "epochs": 4, "control": False}
