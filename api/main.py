@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -19,9 +19,10 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware.cors import CORSMiddleware
 
-from api import arriving, docs, errors, idempotency
+from api import arriving, docs, ending, errors, idempotency
 from api.bell import Bell
 from api.door import DoorMiddleware, OriginMiddleware, Service, is_loopback
+from api.ending import EndingServer
 from api.gate import Gate, GateMiddleware
 from api.observe import Observed, ObserveMiddleware
 from api.protocol import BoundedProtocol
@@ -104,7 +105,7 @@ def served(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         # Nothing is decided by a caller's address, so that no header of a caller needs to be believed.
         proxy_headers=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=settings().shutdown_s * ending.GRACE,  # type: ignore[arg-type] # it takes fractions
     )
 
 
@@ -114,17 +115,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     tidying = asyncio.create_task(arriving.tidy_on_and_on())
     yield
     tidying.cancel()
-    await app.state.bell.stop()
-    await app.state.gate.stop()
-    await app.state.rates.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(settings().shutdown_s / 10):
+            await app.state.bell.stop()
+            await app.state.rates.close()
+            await app.state.gate.stop()
 
 
-class _Server(uvicorn.Server):
-    """Publishes its address once it answers, and lets event streams end before it waits for its connections."""
+class _Server(EndingServer):
+    """Publishes its address once it answers, and ends in time."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, url: str) -> None:
-        super().__init__(config)
-        self._app = app
+        super().__init__(config, app)
         self._url = url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,8 +137,8 @@ class _Server(uvicorn.Server):
             log.info("the API answers; its docs page is %s/docs", self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, then everything."""
-        self._app.state.bell.close()
+        """Be found no more, then end."""
+        ending.end_by_force()
         _unpublish(self._url)
         await super().shutdown(sockets)
 

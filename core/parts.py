@@ -23,26 +23,27 @@ class Parts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # A write may still be at work in its thread when the request that asked for it is cancelled.
+        # A file object and not its number: a write may still be on its way in a thread when the request that asked
+        # for it is cancelled, and by then the number may be another file's.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
         self._turn = threading.Lock()
         self.size = 0
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._file)
+            self._file.close()
             raise Locked("Another request is adding to this upload; ask for its offset with HEAD, then go on") from None
 
     def start(self, at: int) -> None:
         """Go on at an offset that the row names; what lies beyond it is cut off. NotFound where less is there."""
         with self._turn:
-            if os.fstat(self._file).st_size < at:
+            if os.fstat(self._file.fileno()).st_size < at:
                 raise NotFound(
                     f"Of this upload {at} bytes had arrived, and this machine does not have them; begin a new one",
                     code="parts_missing",
                 )
-            os.ftruncate(self._file, at)
-            os.lseek(self._file, at, os.SEEK_SET)
+            self._file.truncate(at)
+            self._file.seek(at)
             self.size = at
             sync_folder(self._path.parent)
 
@@ -52,7 +53,7 @@ class Parts:
             try:
                 view = memoryview(chunk)
                 while view:
-                    written = os.write(self._file, view)
+                    written = self._file.write(view)
                     self.size += written
                     view = view[written:]
             except OSError as error:
@@ -63,7 +64,7 @@ class Parts:
     def sync(self) -> int:
         """Put all of it on disk; how much that is."""
         with self._turn:
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
             return self.size
 
     def __enter__(self) -> Self:
@@ -73,7 +74,7 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._turn:
-            os.close(self._file)
+            self._file.close()
 
 
 def forget(folder: Path, name: str) -> None:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     answer_idle_s: float = Field(
         default=60.0, gt=0, description="A connection whose other end reads hardly anything for so long is ended."
     )
+    shutdown_s: float = Field(
+        default=10.0, gt=0, description="An API that is told to stop has ended by then, whatever it is at."
+    )
 
     max_upload_bytes: int = Field(default=20 * 2**30, ge=1, description="A larger upload is refused.")
     min_free_bytes: int = Field(default=2**30, ge=0, description="An upload that would leave less disk is refused.")

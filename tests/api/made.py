@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
+from api.ending import EndingServer
 from api.main import create_app, served
 from api.streams import Pace
 from core import checks, db, jobs
@@ -67,7 +67,7 @@ class Server:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = uvicorn.Server(config)
+        self._server = EndingServer(config, self.app)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
 
     def __enter__(self) -> "Server":
@@ -77,9 +77,12 @@ class Server:
             self._thread.join(0.005)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.app.state.bell.close()
+    def stop(self) -> None:
+        """Ask it to end, as a signal does."""
         self._server.should_exit = True
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self._thread.join()
         self._listener.close()
 

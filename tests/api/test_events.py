@@ -192,7 +192,7 @@ def test_a_shutdown_does_not_wait_for_streams(made: Made) -> None:
     job = made.job()
     with Server() as server, httpx.Client(base_url=server.url, timeout=10) as api, opened(api, job) as events:
         next(events)
-        server.app.state.bell.close()
+        server.stop()
         assert list(events) == []
 
 

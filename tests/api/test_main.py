@@ -2,15 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from api.main import main, refuse_open_host
 from core import db, keys
@@ -60,6 +62,55 @@ def test_it_answers_where_it_says_and_leaves_with_open_streams(environment: None
         assert process.stderr is not None
         assert f"{url}/docs" in process.stderr.read()
         assert not (settings().data_dir / "api.url").exists()
+
+
+def asked(url: str, request: str) -> socket.socket:
+    """A connection on which so much of a request has been sent."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(request.replace("\n", "\r\n").encode())
+    return connection
+
+
+def test_it_ends_in_time_whatever_is_open(environment: None, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream, an upload and a part that stall, a connection that asks nothing, and a thread that waits for a lock."""
+    monkeypatch.setenv("DISTILLERY_SHUTDOWN_S", "2")
+    settings.cache_clear()
+    job = made.job()
+    host = "Host: 127.0.0.1\n"
+    with started() as (process, url), ExitStack() as open_:
+        tus = {"Tus-Resumable": "1.0.0"}
+        path = httpx.post(f"{url}/uploads/resumable", headers={**tus, "Upload-Length": "6"}).headers["location"]
+        headers = {**tus, "Upload-Offset": 0, "Content-Length": 6, "Content-Type": "application/offset+octet-stream"}
+        part = "\n".join(f"{name}: {value}" for name, value in headers.items())
+        for request in (
+            f"GET /jobs/{job}/events HTTP/1.1\n{host}Accept: text/event-stream\n\n",
+            f"POST /uploads?filename=a HTTP/1.1\n{host}Content-Length: 9\n\nabc",
+            f"PATCH {path} HTTP/1.1\n{host}{part}\n\nabc",
+            "",
+        ):
+            open_.enter_context(asked(url, request))
+        locked = open_.enter_context(db.session())
+        locked.execute(text("LOCK TABLE teachers IN ACCESS EXCLUSIVE MODE"))
+        open_.enter_context(asked(url, f"GET /teachers HTTP/1.1\n{host}\n"))
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while not locked.scalar(waiting):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.wait(timeout=10)
+        assert time.monotonic() - began < 3
+    with started() as (_, url):
+        assert httpx.head(f"{url}{path}", headers=tus).headers["upload-offset"] == "3", "what had come is counted"
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLERY_SHUTDOWN_S", "0.3")
+    program = "import threading; from api import ending; ending.end_by_force(); threading.Event().wait()"
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert "did not end within 0.3 s" in ended.stderr
 
 
 @pytest.mark.parametrize(
