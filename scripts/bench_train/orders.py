@@ -1,70 +1,92 @@
-"""Work folders for the engine, and the same tensors for the loops beside it. Images are made with seed 0."""
+"""A teacher, a student and their rows, as all sides of the benchmark get them; and the engine's work folder."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.canonical import DatasetMeta, TeacherMeta
+from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
 from models.work import StagedTeacher, WorkOrder
+from scripts.bench_train.data import Given
 from worker.engine.networks import Network, build_network
+from worker.engine.precision import choose
 
-_VAL = 64
+#: Of all sides: SGD as the engine has it by default, and Hinton's loss with the usual weights.
+LR, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
+T, SOFT, HARD = 4.0, 0.9, 0.1
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher and a student, and the data that both see. Shapes: x (N, *shape) uint8 or float32, y (N,)."""
+    """A teacher and a student, and the data that both see."""
 
     name: str
     teacher: dict[str, Any]
     student: dict[str, Any]
-    shape: tuple[int, ...]
-    classes: int
-    rows: int
+    given: Given
     batch: int = 64
+    #: Of the teacher; empty: as it is made, knowing nothing.
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row."""
+        return self.given.meta.input_shape
 
     @property
     def is_images(self) -> bool:
         """Images are augmented; tables are not."""
         return len(self.shape) == 3
 
-    def data(self) -> tuple[Tensor, Tensor]:
-        """The training rows."""
-        generator = torch.Generator().manual_seed(0)
-        size = self.rows + _VAL, *self.shape
-        if self.is_images:
-            x = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-        else:
-            x = torch.randn(size, generator=generator)
-        return x, torch.randint(0, self.classes, (len(x),), generator=generator)
+    @property
+    def num_rows(self) -> int:
+        """Rows to train on."""
+        return self.given.meta.counts["train"]
 
-    def networks(self) -> tuple[Network, Network]:
-        """Teacher and student with random weights, the same at each call."""
-        torch.manual_seed(0)
-        teacher, student = self._record().architecture, JobSpec.model_validate(self._spec(1, {})).student
+    def networks(self, seed: int = 0) -> tuple[Network, Network]:
+        """The teacher, and a student at a random start of this seed."""
+        torch.manual_seed(seed)
+        teacher, student = self._record().architecture, JobSpec.model_validate(self._spec({})).student
         assert teacher.type != "onnx"
-        return tuple(build_network(one, self.shape, self.classes) for one in (teacher, student))  # type: ignore[return-value]
+        made = [build_network(one, self.shape, self.given.meta.num_outputs) for one in (teacher, student)]
+        if self.weights:
+            made[0].module.load_state_dict(self.weights)
+        return made[0], made[1]
 
-    def order(self, folder: Path, epochs: int, device: str, **train: Any) -> WorkOrder:
+    def standardised(self, x: Tensor) -> Tensor:
+        """Rows as the networks take them, float32."""
+        if not self.is_images:
+            return x
+        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.given.meta.mean, self.given.meta.std))
+        return (x / 255 - mean) / std
+
+    def accuracy(self, module: nn.Module) -> float:
+        """On the test rows, in float32."""
+        x, y = self.given.rows("test")
+        module.eval()
+        with torch.inference_mode():
+            said = [module(self.standardised(part)).argmax(1) for part in torch.split(x, 256)]
+        return float((torch.cat(said) == y).double().mean())
+
+    def order(self, folder: Path, device: str, **train: Any) -> WorkOrder:
         """The engine's folder, ready to run."""
         (folder / "teachers").mkdir(parents=True)
-        x, y = self.data()
-        split = torch.zeros(len(x), dtype=torch.uint8)
-        split[self.rows :] = 1
-        save_file({"x": x, "y": y, "split": split}, folder / "data.safetensors")
+        given = self.given
+        save_file({"x": given.x, "y": given.y, "split": given.split}, folder / "data.safetensors")
         save_file(self.networks()[0].module.state_dict(), folder / "teachers" / "tch_1.safetensors")
         order = WorkOrder(
             job_id="job_bench",
             attempt=1,
-            spec=JobSpec.model_validate(self._spec(epochs, train)),
+            spec=JobSpec.model_validate(self._spec(train)),
             teachers={"tch_1": StagedTeacher(meta=self._record(), sha256="0" * 64, file="teachers/tch_1.safetensors")},
             outputs={},
-            dataset=self._dataset(),
+            dataset=given.meta,
             dataset_sha256="0" * 64,
             device=device,
             threads=torch.get_num_threads(),
@@ -72,16 +94,22 @@ class Pair:
         (folder / "job.json").write_text(order.model_dump_json())
         return order
 
-    def _spec(self, epochs: int, train: dict[str, Any]) -> dict[str, Any]:
-        augment = {"crop": 4, "flip": True} if self.is_images else "none"
-        fixed = {"epochs": epochs, "batch_size": self.batch, "augment": augment, "control": False}
+    def _spec(self, train: dict[str, Any]) -> dict[str, Any]:
+        fixed = {
+            "batch_size": self.batch,
+            "augment": {"crop": 4, "flip": True} if self.is_images else "none",
+            "optimizer": {"type": "sgd", "lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY},
+            "control": False,
+            "select": "last",  # the other sides have no validation to choose by
+        }
         return {
             "teacher": "tch_1",
             "dataset": "dst_1",
             "student": self.student,
-            "loss": {"type": "kd", "T": 4},
+            "loss": {"type": "kd", "T": T, "weight": SOFT},
+            "hard": HARD,
             "train": {**fixed, **train},
-            "allow_weak_teacher": True,  # it knows nothing: only the time counts
+            "allow_weak_teacher": True,  # made-up rows teach nothing: only the time counts
         }
 
     def _record(self) -> TeacherMeta:
@@ -89,24 +117,41 @@ class Pair:
             {
                 "architecture": self.teacher,
                 "input_shape": self.shape,
-                "num_outputs": self.classes,
+                "num_outputs": self.given.meta.num_outputs,
                 "parameters": 0,
             }
         )
 
-    def _dataset(self) -> DatasetMeta:
-        figures = {"mean": [0.5] * self.shape[0], "std": [0.29] * self.shape[0]} if self.is_images else {}
-        columns = (
-            {} if self.is_images else {"columns": [{"name": f"c{i}", "kind": "numeric"} for i in range(self.shape[0])]}
-        )
-        return DatasetMeta.model_validate(
-            {
-                "task": "image_classification" if self.is_images else "tabular_classification",
-                "counts": {"train": self.rows, "val": _VAL, "test": 0},
-                "input_shape": self.shape,
-                "num_outputs": self.classes,
-                "classes": [str(number) for number in range(self.classes)],
-                **figures,
-                **columns,
-            }
-        )
+
+def taught(pair: Pair, epochs: int) -> dict[str, Tensor]:
+    """Weights of a teacher that has learned the rows for some epochs, moved and mirrored as students see them."""
+    started = time.monotonic()
+    module = pair.networks()[0].module.train()
+    precision = choose("auto", module, pair.shape, pair.batch, torch.device("cpu"))
+    precision.lay_out(module)
+    x, y = pair.given.rows("train")
+    steps = epochs * (len(x) // pair.batch)
+    optimizer = torch.optim.SGD(module.parameters(), LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(x)), pair.batch)[: steps // epochs]:
+            batch = pair.standardised(x[rows])
+            if pair.is_images:
+                batch = _moved(batch).contiguous(memory_format=torch.channels_last)
+            with precision.autocast():
+                said = module(batch)
+            torch.autograd.backward(F.cross_entropy(said.float(), y[rows]))
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+    weights = {name: each.detach().clone().contiguous() for name, each in module.state_dict().items()}
+    seconds, accuracy = time.monotonic() - started, pair.accuracy(module)
+    print(f"{pair.name}: a teacher made in {seconds:.0f} s, {accuracy:.1%} of the test rows", flush=True)
+    return weights
+
+
+def _moved(x: Tensor) -> Tensor:
+    """A batch (B, C, H, W) moved by up to two pixels, all of it alike, and mirrored now and then."""
+    down, right, mirrored = (int(torch.randint(n, ())) for n in (5, 5, 2))
+    x = F.pad(x, [2] * 4, mode="replicate")[..., down : down + x.shape[2], right : right + x.shape[3]]
+    return x.flip(3) if mirrored else x
