@@ -69,7 +69,7 @@ def claim_check(session: Session, kind: Kind, id_: str, lease_s: float) -> Check
     """Take a check that nobody is at; None where there is none to do.
 
     One that ended its worker as often as is allowed is rejected here: a file that crashes each check is no fault of
-    the machines.
+    the machines. Where it had a verdict before, it keeps that.
     """
     table = TABLES[kind]
     free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < func.now())
@@ -98,8 +98,17 @@ def renew(session: Session, claim: CheckClaim) -> bool:
     return _write(session, claim.kind, _held_by(claim), lease_expires_at=from_now(claim.lease_s))
 
 
-def finish_check(session: Session, claim: CheckClaim, result: IntakeResult, stored: Stored | None) -> bool:
-    """Write the verdict; False where the lease was lost and nothing was written. `stored`: the canonical file."""
+def finish_check(
+    session: Session, claim: CheckClaim, result: IntakeResult, stored: Stored | None, *, found_out: bool = True
+) -> bool:
+    """Write the verdict; False where the lease was lost and nothing was written. `stored`: the canonical file.
+
+    `found_out` is False where the converter broke down or reached a limit: that takes from nothing what it had.
+    """
+    if not found_out and _keep_verdict(
+        session, claim.kind, _held_by(claim), "The last check broke down or took too much."
+    ):
+        return True
     verdict: dict[str, Any] = {"status": CheckStatus.REJECTED, **_NOTHING, "report": _signed(result.report)}
     if result.ready:
         assert stored is not None, "what is ready has a canonical file"
@@ -167,7 +176,31 @@ def _replace(session: Session, kind: Kind, where: list[ColumnElement[bool]], ver
     return is_written
 
 
+def _keep_verdict(session: Session, kind: Kind, where: list[ColumnElement[bool]], why: str) -> bool:
+    """End a check of a thing that has a verdict, which stays, with a note; False where there is none to keep."""
+    table = TABLES[kind]
+    row = session.scalars(select(table).where(_is_due(table), *where).with_for_update()).one_or_none()
+    if row is None:
+        return False
+    assert isinstance(row, Teacher | Dataset)
+    if row.status is CheckStatus.CHECKING:
+        return False
+    detail = (
+        f"{why} It was made again of a file that had been checked before, and found nothing out: the verdict stayed."
+    )
+    note = CheckLine(id="check_crashed", result="warn", detail=detail)
+    # First, because the last line of a rejection is its reason. One note says it, however often it happens.
+    found = [line for line in row.report["checks"] if (line["id"], line["result"]) != (note.id, note.result)]
+    report = {**row.report, "checks": [note.model_dump(), *found]}
+    is_written = _write(session, kind, where, recheck_at=None, **_LET_GO, report=report)
+    announce(session, row.owner, kind.removesuffix("s"), row.id, row.status.value)
+    return is_written
+
+
 def _give_up(session: Session, kind: Kind, id_: str, attempts: int) -> None:
+    of_it: list[ColumnElement[bool]] = [TABLES[kind].id == id_]
+    if _keep_verdict(session, kind, of_it, f"The check ended without an answer {attempts} times."):
+        return
     line = CheckLine(
         id="check_crashed",
         result="fail",
@@ -175,7 +208,7 @@ def _give_up(session: Session, kind: Kind, id_: str, attempts: int) -> None:
         "than a check has: hand in a smaller file, or the same content in another format.",
     )
     verdict = {"status": CheckStatus.REJECTED, **_NOTHING, "report": _signed({"checks": [line.model_dump()]})}
-    _replace(session, kind, [TABLES[kind].id == id_], verdict)
+    _replace(session, kind, of_it, verdict)
 
 
 def _held_by(claim: CheckClaim) -> list[ColumnElement[bool]]:

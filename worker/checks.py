@@ -17,7 +17,7 @@ from core.errors import Infra
 from core.settings import Settings, settings
 from core.storage import Stored, storage
 from models.tables import Upload
-from models.work import IntakeOrder, IntakeResult
+from models.work import IntakeOrder
 from worker import drain
 from worker.confine import Outcome, run_confined
 from worker.folders import work_folder
@@ -98,7 +98,7 @@ def _answer(claim: CheckClaim, lease: _Lease, workdir: Path, config: Settings) -
     outcome = run_confined(workdir, limits=limits(config), tick=lease.check)
     _log_outcome(claim, outcome)
     stored = patiently("storing what was converted", lambda: _store(outcome), lease.check)
-    is_written = patiently("the verdict", lambda: _finish(claim, outcome.result, stored), lease.check)
+    is_written = patiently("the verdict", lambda: _finish(claim, outcome, stored), lease.check)
     if not is_written:
         raise CheckLost
 
@@ -130,11 +130,12 @@ def _store(outcome: Outcome) -> Stored | None:
     return storage().put_file(outcome.file) if outcome.result.ready and outcome.file is not None else None
 
 
-def _finish(claim: CheckClaim, result: IntakeResult, stored: Stored | None) -> bool:
+def _finish(claim: CheckClaim, outcome: Outcome, stored: Stored | None) -> bool:
     # Written here and not by the converter, which the file may have taken over.
+    result = outcome.result
     signed = result.model_copy(update={"report": {**result.report, "tools": _tools(claim.kind)}})
     with db.session() as session:
-        return checks.finish_check(session, claim, signed, stored)
+        return checks.finish_check(session, claim, signed, stored, found_out=outcome.verdict == "done")
 
 
 @cache

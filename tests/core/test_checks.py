@@ -186,6 +186,35 @@ def test_the_same_verdict_again_keeps_nothing_aside(waiting: list[tuple[checks.K
         assert claim(each) is None, "one worker is at it"
 
 
+@pytest.mark.parametrize("first", [READY, REJECTED])
+def test_a_check_made_again_that_finds_nothing_out_takes_nothing_away(
+    waiting: list[tuple[checks.Kind, str]], first: IntakeResult
+) -> None:
+    for each in waiting:
+        assert finish(claimed(each), first)
+        before = read(each)
+        for _ in range(2):
+            ask_again(each)
+            for _ in range(settings().check_max_attempts):
+                claimed(each, lease_s=0.0)
+            assert claim(each) is None
+            after = read(each)
+            assert (after.status, after.storage_key, after.meta) == (before.status, before.storage_key, before.meta)
+            assert (after.recheck_at, after.lease_token, after.checked_at) == (None, None, before.checked_at)
+            note, *rest = after.report["checks"]
+            assert (note["id"], note["result"]) == ("check_crashed", "warn")
+            assert "3 times" in note["detail"]
+            assert {**after.report, "checks": rest} == before.report
+        ask_again(each)
+        held = claimed(each)
+        with db.session() as session:
+            assert checks.finish_check(session, held, REJECTED, None, found_out=False)
+        assert read(each).status is before.status
+        ask_again(each)
+        assert finish(claimed(each), READY)
+        assert read(each).report["checks"] == [], "what was found out takes the note's place"
+
+
 def ask_again(each: tuple[checks.Kind, str]) -> None:
     kind, id_ = each
     with db.session() as session:
