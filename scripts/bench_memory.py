@@ -19,25 +19,23 @@ from typing import Any
 from scripts.bench_folders import SHAPE, Done, Inputs, make_inputs, run
 
 ROW_BYTES, FACTOR, AT_LEAST, EPOCHS = SHAPE[0] * SHAPE[1] * SHAPE[2], 4, 0.8, 1
-_MB = 2**20
+_MB, _ROUNDS = 2**20, 2
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--small", action="store_true", help="a budget of 8 MB and not 128 MB, two rounds and not three"
-    )
+    parser.add_argument("--small", action="store_true", help="a budget of 8 MB and not 32 MB")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    budget, rounds = (8 * _MB, 2) if args.small else (128 * _MB, 3)
+    budget = (8 if args.small else 32) * _MB
     rows = FACTOR * budget // ROW_BYTES
     found: dict[str, list[Done]] = {"in memory": [], "read as it goes": [], "a quarter, in memory": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = make_inputs(folder / "whole", rows, {"type": "mlp", "hidden": [16]})
         part = make_inputs(folder / "part", rows // FACTOR - 512, {"type": "mlp", "hidden": [16]})
-        for at in range(rounds):
+        for at in range(_ROUNDS):
             found["in memory"].append(job(folder / f"memory-{at}", whole, 0))
             found["read as it goes"].append(job(folder / f"stream-{at}", whole, budget))
         found["a quarter, in memory"].append(job(folder / "part-job", part, 0))
