@@ -90,13 +90,13 @@ async def receive(request: Request, parts: Parts, row: ResumableUpload, check: C
 
     With a checksum a part counts as a whole or not at all.
     """
-    most = settings().max_upload_bytes if row.length is None else row.length
+    bound = await asyncio.to_thread(_bound, row)
     claimed = request.headers.get("content-length", "")
-    if claimed.isdecimal() and row.received + int(claimed) > most:
-        raise TooLarge(f"With this part {row.received + int(claimed)} bytes would have arrived, of {most}")
+    if claimed.isdecimal() and row.received + int(claimed) > bound.most:
+        raise bound.refusal
     start, sum_ = row.received, None if check is None else check.start()
     try:
-        await _write(request, parts, row, most, sum_)
+        await _write(request, parts, row, bound, sum_)
     except BaseException as error:
         if check is None:
             await asyncio.to_thread(_count, parts, row.id)
@@ -109,7 +109,21 @@ async def receive(request: Request, parts: Parts, row: ResumableUpload, check: C
     return await asyncio.to_thread(_count, parts, row.id)
 
 
-async def _write(request: Request, parts: Parts, row: ResumableUpload, most: int, sum_: Any) -> None:
+def _bound(row: ResumableUpload) -> quotas.Bound:
+    """How much may have arrived with this part. Room for a length that is known was kept when it was said."""
+    if row.length is not None:
+        return quotas.Bound(row.length, TooLarge(f"This upload has {row.length} bytes, and more came"))
+    allowed = settings().max_upload_bytes
+    with db.session() as session:
+        left = quotas.room(session, row.owner)
+    bounds = [
+        quotas.Bound(allowed, TooLarge(f"An upload is at most {allowed} bytes, and more came")),
+        *quotas.bound(row.owner, None if left is None else row.received + left),
+    ]
+    return min(bounds, key=lambda bound: bound.most)
+
+
+async def _write(request: Request, parts: Parts, row: ResumableUpload, bound: quotas.Bound, sum_: Any) -> None:
     held = bytearray()
     counted, counted_at = parts.size, time.monotonic()
 
@@ -123,9 +137,9 @@ async def _write(request: Request, parts: Parts, row: ResumableUpload, most: int
     try:
         async for chunk in request.stream():
             held += chunk
-            if parts.size + len(held) > most:
-                del held[most - parts.size :]
-                raise TooLarge(f"An upload of {most} bytes was announced, and more came")
+            if parts.size + len(held) > bound.most:
+                del held[bound.most - parts.size :]
+                raise bound.refusal
             if len(held) >= _CHUNK:
                 await write()
             if sum_ is None and (parts.size - counted >= _COUNT_BYTES or time.monotonic() - counted_at >= _COUNT_S):

@@ -37,6 +37,8 @@ _MOST = 4096
 _OPEN = frozenset({"/", "/docs", "/healthz", "/readyz", "/openapi.json"})
 _OPEN_BELOW = ("/docs/", "/catalog/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What it speaks of tus is the same for all, and asked by clients that have not been given a key yet.
+_TUS = "/uploads/resumable"
 #: They make nothing, though they are asked for by POST.
 _ALSO_READING = frozenset({"/jobs/validate"})
 _RANK = {Role.VIEWER: 0, Role.USER: 1, Role.ADMIN: 2}
@@ -53,6 +55,8 @@ Answer = TypeVar("Answer")
 
 def needed(method: str, path: str) -> Role | None:
     """The least role that reaches; None where everyone may."""
+    if method == "OPTIONS" and (path == _TUS or path.startswith(f"{_TUS}/")):
+        return None
     if path in _OPEN or path.startswith(_OPEN_BELOW) or (path == "/metrics" and settings().metrics_open):
         return None
     if path in {"/metrics", "/keys"} or path.startswith("/keys/"):

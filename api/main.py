@@ -55,6 +55,7 @@ def create_app(pace: Pace | None = None) -> FastAPI:
     app.state.seats = Seats()
     app.state.gate = Gate()
     app.state.rates = Rates()
+    app.state.found = health.Finder()
     errors.install(app)
     idempotency.install(app)
     _guard(app)

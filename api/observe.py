@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import request_id
 from api.webhook_metrics import Webhooks
-from core import db
+from core import db, fleet
 from core.errors import Unavailable
 from models.status import JobStatus
 from models.tables import Job
@@ -25,10 +25,11 @@ class _Jobs(Collector):
     """Read from the database at each scrape, so that every copy of the API says the same."""
 
     def collect(self) -> Iterable[Metric]:
-        """Jobs by state, and how long the oldest has waited."""
+        """Jobs by state, how long the oldest has waited, and who there is to run them."""
         up = GaugeMetricFamily("distillery_database_up", "1 where the database answers.")
         try:
             counts, oldest = _read_jobs()
+            workers, devices = _read_fleet()
         except (SQLAlchemyError, Unavailable):
             up.add_metric([], 0)
             yield up
@@ -44,6 +45,13 @@ class _Jobs(Collector):
         )
         age.add_metric([], oldest)
         yield age
+        yield GaugeMetricFamily("distillery_workers", "Workers that are heard of.", value=workers)
+        held = GaugeMetricFamily(
+            "distillery_devices", "Their devices by kind; running jobs hold one each.", labels=["kind"]
+        )
+        for kind, number in devices.items():
+            held.add_metric([kind], number)
+        yield held
 
 
 def _read_jobs() -> tuple[dict[str, int], float]:
@@ -53,6 +61,11 @@ def _read_jobs() -> tuple[dict[str, int], float]:
         waited = extract("epoch", func.now() - func.min(Job.queued_at))
         oldest = session.scalar(select(waited).where(Job.status == JobStatus.QUEUED))
     return counts, float(oldest or 0.0)
+
+
+def _read_fleet() -> tuple[int, dict[str, int]]:
+    with db.session() as session:
+        return fleet.count(session), fleet.devices(session)
 
 
 class Observed:
@@ -100,7 +113,9 @@ class ObserveMiddleware:
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in {"GET", "HEAD", "POST", "DELETE", "OPTIONS"} else "other"
+        method = (
+            scope["method"] if scope["method"] in {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"} else "other"
+        )
         self.observed.requests.labels(method, route, str(status)).inc()
         self.observed.seconds.labels(method, route).observe(took_s)
         # Polls and downloads are many and say nothing; what changes something, or goes wrong, is worth a line.

@@ -1,5 +1,7 @@
 """What one owner may have at once: jobs that wait, and bytes. How many may run is seen to where jobs are claimed."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import ColumnElement, func, select, union
 from sqlalchemy.orm import Session
 
@@ -49,6 +51,30 @@ def _in_parts(owner: str) -> list[ColumnElement[bool]]:
     return [ResumableUpload.owner == owner, ResumableUpload.completed_at.is_(None)]
 
 
+@dataclass(frozen=True)
+class Bound:
+    """So many bytes may come, and the answer to more."""
+
+    most: int
+    refusal: TooLarge
+
+
+def bound(owner: str, left: int | None) -> list[Bound]:
+    """What `room` left an owner; empty without a limit."""
+    return [] if left is None else [Bound(left, _full(f"`{owner}` had room for {left} bytes more"))]
+
+
+def check_stored(session: Session, owner: str) -> None:
+    """TooLarge where what has come is too much. Uploads that come at once have all been let in with the same room."""
+    limit = settings().max_stored_bytes_per_owner
+    if not limit:
+        return
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"bytes of {owner}", 0))))
+    used = stored_bytes(session, owner)
+    if used > limit:
+        raise _full(f"`{owner}` would store {used} bytes")
+
+
 def room(session: Session, owner: str, wanted: int = 0) -> int | None:
     """How many bytes the owner may still store, None without a limit. TooLarge where there is no room for `wanted`."""
     limit = settings().max_stored_bytes_per_owner
@@ -57,8 +83,13 @@ def room(session: Session, owner: str, wanted: int = 0) -> int | None:
     used = stored_bytes(session, owner)
     if used < limit and used + wanted <= limit:
         return limit - used
-    raise TooLarge(
-        f"`{owner}` stores {used} bytes, and may store {limit} (DISTILLERY_MAX_STORED_BYTES_PER_OWNER). Delete jobs, "
-        "teachers and data sets that are not needed; an upload that nothing uses goes by itself after a while",
+    raise _full(f"`{owner}` stores {used} bytes")
+
+
+def _full(what: str) -> TooLarge:
+    return TooLarge(
+        f"{what}, and may store {settings().max_stored_bytes_per_owner} (DISTILLERY_MAX_STORED_BYTES_PER_OWNER). "
+        "Delete jobs, teachers and data sets that are not needed; an upload that nothing uses goes by itself after a "
+        "while",
         code="storage_full",
     )

@@ -1,5 +1,6 @@
 """The workers that there are: each shows itself from time to time, and counts as gone once it falls silent."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -28,6 +29,12 @@ def leave(session: Session, name: str) -> None:
 def count(session: Session) -> int:
     """How many there are."""
     return session.scalar(select(func.count()).select_from(Worker).where(Worker.expected_by > func.now())) or 0
+
+
+def devices(session: Session) -> dict[str, int]:
+    """How many devices they have, by kind."""
+    shown = session.scalars(select(Worker.devices).where(Worker.expected_by > func.now()))
+    return dict(Counter(str(device["kind"]) for each in shown for device in each))
 
 
 def forget_gone(session: Session, older_than_s: float) -> None:

@@ -1,7 +1,10 @@
 """Whether the service lives, whether all its parts answer, and what Prometheus wants to know."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,12 +16,15 @@ from api.errors import documented, of_error
 from api.schemas import Health, Readiness
 from core import db, fleet, queue
 from core.errors import Problem, Unavailable
+from core.settings import Settings, settings
 from core.storage import storage
 from models.tables import Job
 
 router = APIRouter(tags=["health"])
 
 log = logging.getLogger("distillery.api")
+
+_FRESH_S = 1.0
 
 
 @router.get("/healthz", operation_id="get_health", summary="Does the process live?")
@@ -34,15 +40,49 @@ def get_health() -> Health:
     response_model=Readiness,
     responses=documented(),
 )
-def get_readiness() -> Any:
-    """503 names the parts that are down: `database`, `redis`, `storage`."""
-    found = {name: _state(name, check) for name, check in _PARTS.items()}
-    down = {name: state for name, state in found.items() if state != "ok"}
+def get_readiness(request: Request) -> Any:
+    """503 names the parts that are down: `database`, `redis`, `storage`. An answer is given for a second."""
+    found: Found = request.app.state.found.now()
+    down = {name: state for name, state in found.checks.items() if state != "ok"}
     if not down:
-        with db.session() as session:
-            return Readiness(checks=found, workers=fleet.count(session))
+        return Readiness(checks=found.checks, workers=found.workers)
     problems = [Problem(name, state) for name, state in down.items()]
     return of_error(Unavailable(f"Not ready: {', '.join(down)} down", errors=problems))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state of each part, the workers, and when and with which settings that was."""
+
+    checks: dict[str, str]
+    workers: int
+    at: float
+    config: Settings
+
+
+class Finder:
+    """Looks at the parts once a second at most, whoever asks: no key is needed to ask."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._found: Found | None = None
+
+    def now(self) -> Found:
+        """What is so, or was a moment ago; who asks meanwhile waits for the same answer."""
+        with self._turn:
+            known = self._found
+            if known is None or time.monotonic() - known.at > _FRESH_S or known.config is not settings():
+                known = self._found = _look()
+            return known
+
+
+def _look() -> Found:
+    found = {name: _state(name, check) for name, check in _PARTS.items()}
+    workers = 0
+    if all(state == "ok" for state in found.values()):
+        with db.session() as session:
+            workers = fleet.count(session)
+    return Found(found, workers, time.monotonic(), settings())
 
 
 def _state(name: str, check: Callable[[], object]) -> str:
@@ -76,5 +116,5 @@ _PARTS: dict[str, Callable[[], object]] = {
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text exposition"}},
 )
 def get_prometheus_metrics(request: Request) -> Response:
-    """Jobs by state, the age of the oldest queued one, requests by route."""
+    """Jobs by state, the age of the oldest queued one, workers and devices, requests by route."""
     return Response(generate_latest(request.app.state.observed.registry), media_type=CONTENT_TYPE_LATEST)

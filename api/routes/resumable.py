@@ -57,10 +57,16 @@ _ADDITION = {
 }
 
 
-@router.options("", status_code=204, operation_id="describe_resumable_uploads", summary="What of tus is spoken here")
+@router.options(
+    "",
+    status_code=204,
+    operation_id="describe_resumable_uploads",
+    summary="What of tus is spoken here",
+    responses=documented(),
+)
 @router.options("/{upload_id}", status_code=204, include_in_schema=False)
 def describe() -> Response:
-    """Version, extensions, the greatest size and the checksums, in headers."""
+    """Version, extensions, the greatest size and the checksums, in headers. No key is needed to ask."""
     return Response(status_code=204, headers=tus.abilities())
 
 

@@ -100,8 +100,12 @@ def _alone(once: Once) -> Iterator[None]:
 
 async def _receive(request: Request, owner: str, once: Once, filename: str, expected: str | None) -> Response:
     try:
-        limit = await asyncio.to_thread(_limit, request, owner)
-        stored = await storage().receive(_chunks(request), max_bytes=limit, expected_sha256=expected)
+        bound = await asyncio.to_thread(_bound, request, owner)
+        try:
+            stored = await storage().receive(_chunks(request), max_bytes=bound.most, expected_sha256=expected)
+        except TooLarge:
+            # It came without a length: what ended it is whatever has the least room.
+            raise bound.refusal from None
     except TooLarge as error:
         # The rest of the body is not wanted: the connection ends with the answer.
         return of_error(error, headers={"Connection": "close"})
@@ -110,7 +114,7 @@ async def _receive(request: Request, owner: str, once: Once, filename: str, expe
     return await asyncio.to_thread(_record, owner, once, filename, stored)
 
 
-def _limit(request: Request, owner: str) -> int:
+def _bound(request: Request, owner: str) -> quotas.Bound:
     """How many bytes may come. TooLarge for a claimed length that is more; Malformed for a form."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise Malformed("Send the file itself as the body, not a form: with curl, --data-binary @file instead of -F")
@@ -124,7 +128,12 @@ def _limit(request: Request, owner: str) -> int:
         raise TooLarge(f"The body has {size} bytes, more than the service's disk has room for", code="no_space")
     with db.session() as session:
         left = quotas.room(session, owner, size)
-    return min(allowed, room) if left is None else min(allowed, room, left)
+    bounds = [
+        quotas.Bound(allowed, TooLarge(f"An upload is at most {allowed} bytes, and more came")),
+        quotas.Bound(room, TooLarge("More came than the service's disk has room for", code="no_space")),
+        *quotas.bound(owner, left),
+    ]
+    return min(bounds, key=lambda bound: bound.most)
 
 
 def _expected_sha256(header: str | None) -> str | None:
@@ -158,6 +167,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 def _record(owner: str, once: Once, filename: str, stored: Stored) -> Response:
     with once.transaction(stored.sha256) as session:
         upload = record(session, new_id("upl"), owner, cleaned(filename), stored)
+        quotas.check_stored(session, owner)
         view = upload_view(upload)
         return once.answer(view, location=f"/uploads/{upload.id}", etag=tag_of(view))
 

@@ -74,6 +74,56 @@ def test_bytes_that_are_stored(doors: Doors, limit: Limit) -> None:
     assert doors("audio").post("/uploads", content=b"y" * 600).status_code == 201
 
 
+def test_a_body_without_a_length_ends_where_the_room_does(doors: Doors, limit: Limit) -> None:
+    limit("MAX_STORED_BYTES_PER_OWNER", 1000)
+    client = doors("vision")
+    refused = problem(client.post("/uploads", content=iter([b"y" * 600, b"z" * 600])), 413, "storage_full")
+    assert "room for 1000 bytes" in refused["detail"]
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Defer-Length": "1"}
+    path = client.post("/uploads/resumable", headers=tus).headers["location"]
+    part = {**tus, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    problem(client.patch(path, headers=part, content=iter([b"y" * 600, b"z" * 600])), 413, "storage_full")
+    assert client.head(path, headers=tus).headers["upload-offset"] == "1000", "what there is room for has come"
+    problem(client.patch(path, headers={**part, "Upload-Offset": "1000"}, content=b"a"), 413, "storage_full")
+    client.delete(path, headers=tus)
+    limit("MAX_UPLOAD_BYTES", 700)
+    problem(client.post("/uploads", content=iter([b"y" * 600, b"z" * 600])), 413, "too_large")
+
+
+def test_what_has_not_arrived_whole_takes_room(doors: Doors, limit: Limit) -> None:
+    limit("MAX_STORED_BYTES_PER_OWNER", 1000)
+    client = doors("vision")
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "600"}
+    path = client.post("/uploads/resumable", headers=tus).headers["location"]
+    assert "600 bytes" in problem(client.post("/uploads", content=b"y" * 500), 413, "storage_full")["detail"]
+    client.delete(path, headers=tus)
+    assert client.post("/uploads", content=b"y" * 500).status_code == 201
+
+
+def test_uploads_at_once_do_not_get_beyond_the_limit(doors: Doors, limit: Limit) -> None:
+    limit("MAX_STORED_BYTES_PER_OWNER", 1000)
+    client = doors("vision")
+    together = threading.Barrier(4, timeout=10)
+
+    def body(letter: bytes) -> Iterator[bytes]:
+        yield letter * 200
+        together.wait()  # all have been let in
+        yield letter * 200
+
+    def hand_in(letter: bytes) -> None:
+        answers.append(client.post("/uploads", content=body(letter)))
+
+    answers: list[httpx.Response] = []
+    threads = [threading.Thread(target=hand_in, args=(letter,)) for letter in (b"a", b"b", b"c", b"d")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 413, 413]
+    for refused in (answer for answer in answers if answer.status_code == 413):
+        assert "1200 bytes" in problem(refused, 413, "storage_full")["detail"]
+
+
 def test_requests(doors: Doors, limit: Limit) -> None:
     limit("MAX_REQUESTS_PER_MINUTE", 5)
     client = doors("vision")

@@ -20,6 +20,7 @@ from core.settings import settings
 from core.storage import storage
 from models.tables import ResumableUpload, Upload
 from scripts.tus.cut import Cutting
+from tests.api.conftest import Doors
 from tests.api.made import Server, problem
 
 V = {"Tus-Resumable": "1.0.0"}
@@ -54,6 +55,16 @@ def test_what_is_spoken(api: httpx.Client) -> None:
         assert answer.headers["tus-checksum-algorithm"] == "sha1,sha256"
         for extension in ("creation", "creation-with-upload", "checksum", "expiration", "termination"):
             assert extension in answer.headers["tus-extension"].split(",")
+
+
+def test_what_is_spoken_is_said_without_a_key(doors: Doors) -> None:
+    doors("vision")
+    anyone = doors.with_token(None)
+    for path in ("/uploads/resumable", "/uploads/resumable/upl_1"):
+        assert anyone.options(path).headers["tus-version"] == "1.0.0"
+    problem(anyone.post("/uploads/resumable", headers={**V, "Upload-Length": "1"}), 401, "key_missing")
+    problem(anyone.options("/uploads"), 401, "key_missing")
+    problem(anyone.options("/uploads/resumableness"), 401, "key_missing")
 
 
 def test_parts_become_an_upload(api: httpx.Client) -> None:

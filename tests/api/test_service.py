@@ -3,11 +3,15 @@
 import json
 import logging
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import httpx
 import pytest
+from sqlalchemy import event
 
+from core import db, fleet
 from models.spec.data import FORMATS, TASKS, Format, TaskName
 from models.spec.job import EXPORTS, Export, JobSpec
 from models.spec.losses.menu import ENTRIES, family, tag
@@ -25,16 +29,36 @@ def test_ready_when_every_part_answers(api: httpx.Client) -> None:
     }
 
 
+def test_whoever_asks_often_asks_the_parts_once_a_second(api: httpx.Client) -> None:
+    statements: list[str] = []
+    event.listen(db.engine(), "before_cursor_execute", lambda *said: statements.append(said[2]))
+    with ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(lambda _: api.get("/readyz").status_code, range(60)))
+        seconds = time.monotonic() - began
+    assert set(answers) == {200}
+    asked = sum("workers" in statement for statement in statements)
+    assert 1 <= asked <= 2 + seconds
+    assert asked < 10
+
+
 def test_figures_of_jobs_and_requests(api: httpx.Client, made: Made) -> None:
     body = made.body()
     first, _ = (api.post("/jobs", json=body).json()["id"] for _ in range(2))
     claim(first)
     api.get(f"/jobs/{first}")
+    with db.session() as session:
+        fleet.show(session, "one", [{"name": "cuda:0", "kind": "cuda"}, {"name": "cuda:1", "kind": "cuda"}], 60)
+        fleet.show(session, "two", [{"name": "cpu", "kind": "cpu"}], 60)
+        fleet.show(session, "gone", [{"name": "cpu", "kind": "cpu"}], 0)
     text = api.get("/metrics").text
     assert 'distillery_jobs{status="queued"} 1.0' in text
     assert 'distillery_jobs{status="running"} 1.0' in text
     assert 'distillery_jobs{status="failed"} 0.0' in text
     assert "distillery_database_up 1.0" in text
+    assert "distillery_workers 2.0" in text
+    assert 'distillery_devices{kind="cuda"} 2.0' in text
+    assert 'distillery_devices{kind="cpu"} 1.0' in text
     assert re.search(r"^distillery_oldest_queued_seconds 0\.\d+$", text, re.MULTILINE)
     assert 'distillery_requests_total{method="GET",route="/jobs/{job_id}",status="200"}' in text
     assert first not in text
