@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from models import pairing
@@ -11,6 +12,7 @@ from models.spec.teaching import StoredTeacher
 from worker.engine.choosing import Candidate
 from worker.engine.data import Rows
 from worker.engine.folded import folded
+from worker.engine.fused import fused
 from worker.engine.normalise import teacher_shape
 from worker.engine.objective import Needs, needs
 from worker.engine.precision import Precision
@@ -58,14 +60,14 @@ class StoredSource:
 
     def _teacher(self, wanted: Needs, rows: Rows) -> Teacher:
         precision = self._precision()
-        quick = self._quick(wanted, rows) if precision.name == "bf16" else None
+        how, quick = self._quick(wanted, rows) if precision.name == "bf16" else (False, None)
         teacher = Teacher(self._call(wanted, rows), self._view, precision, embedding=wanted.embedding, quick=quick)
         teacher.content = {
             "sha256": self._place.order.teachers[self._id].sha256,
             "record": self._meta.model_dump(mode="json"),
             "taps": sorted(wanted.taps),
             "embedding": wanted.embedding,
-            "folded": quick is not None,
+            "folded": how,
         }
         return teacher
 
@@ -78,11 +80,16 @@ class StoredSource:
         tapped = tap(self._network, wanted, self._view(rows.raw))
         return TorchTeacher(tapped, self._meta)
 
-    def _quick(self, wanted: Needs, rows: Rows) -> Call | None:
-        """A copy for the answers that train; what is read inside of the network is read of the network itself."""
-        if self._network is None or wanted.taps or (quick := folded(self._network)) is None:
-            return None
-        return TorchTeacher(tap(quick, wanted, self._view(rows.raw)), self._meta)
+    def _quick(self, wanted: Needs, rows: Rows) -> tuple[bool | str, Call | None]:
+        """A copy for the answers that train, and a word for how it answers.
+
+        What is read inside of the network is read of the network itself.
+        """
+        if self._network is None or wanted.taps or (plain := folded(self._network)) is None:
+            return False, None
+        x = self._view(rows.raw)
+        quick = fused(plain, x.to(torch.bfloat16))
+        return "fused" if quick else True, TorchTeacher(tap(quick or plain, wanted, x), self._meta)
 
     def _precision(self) -> Precision:
         place, train = self._place, self._place.order.spec.train
