@@ -157,7 +157,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         ],
         "total": 1,
     },
-    "ArtifactList": {"items": [_FILE]},
+    "ArtifactList": _page(_FILE),
     "TeacherView": _TEACHER_VIEW,
     "TeacherList": _page(_TEACHER_VIEW),
     "DatasetView": _DATASET_VIEW,

@@ -19,6 +19,10 @@ Cursor = Annotated[
     str | None, Query(max_length=500, description="`next_cursor` of the page before. Left out: the newest.")
 ]
 
+ByName = Annotated[
+    str | None, Query(max_length=2000, description="`next_cursor` of the page before. Left out: the first.")
+]
+
 Owned = TypeVar("Owned", Job, Teacher, Dataset, Key, Webhook)
 Row = TypeVar("Row", Job, Teacher, Dataset, Key, Webhook, WebhookDelivery)
 
@@ -49,16 +53,43 @@ def page_of_all(session: Session, table: type[Row], query: Select[Row], limit: i
 
 
 def _cursor(row: Any) -> str:
-    place = json.dumps([row.created_at.isoformat(), row.id])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    return _sealed([row.created_at.isoformat(), row.id])
+
+
+def cursor_of(name: str) -> str:
+    """The cursor of a list by name, after this one."""
+    return _sealed(["name", name])
+
+
+def name_in(cursor: str) -> str:
+    """The name in a cursor. Invalid where it is none of ours."""
+    try:
+        kind, name = _opened(cursor)
+    except (ValueError, TypeError, RecursionError):
+        kind, name = None, None
+    if kind != "name" or not isinstance(name, str) or "\x00" in name:
+        raise _no_cursor()
+    return name
+
+
+def _sealed(place: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 def _place(cursor: str) -> tuple[datetime, str]:
     try:
-        at, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        at, row_id = _opened(cursor)
         place = datetime.fromisoformat(at), str(row_id)
     except (ValueError, TypeError, RecursionError):
         place = None
     if place is None or place[0].tzinfo is None or "\x00" in place[1]:
-        raise Invalid.at("?cursor", "Not a cursor of this list; give the `next_cursor` of the page before, or none")
+        raise _no_cursor()
     return place
+
+
+def _opened(cursor: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+
+
+def _no_cursor() -> Invalid:
+    return Invalid.at("?cursor", "Not a cursor of this list; give the `next_cursor` of the page before, or none")

@@ -182,6 +182,7 @@ class ArtifactList(Answer):
     """The files of a job."""
 
     items: list[ArtifactView]
+    next_cursor: str | None = None
 
 
 class JobFailureView(Answer):

@@ -15,6 +15,7 @@ from api import ranges
 from api.callers import Who
 from api.deps import get
 from api.errors import documented, problem
+from api.paging import ByName, Limit, cursor_of, name_in
 from api.schemas import ArtifactList
 from api.views import artifact_view
 from core import db
@@ -44,12 +45,16 @@ def _file(**more: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/artifacts", operation_id="list_artifacts", summary="The files of a job", responses=documented(404))
-def list_artifacts(job_id: str, who: Who) -> ArtifactList:
-    """Empty until the job has ended: files appear all at once, with the state."""
+def list_artifacts(job_id: str, who: Who, limit: Limit = 200, cursor: ByName = None) -> ArtifactList:
+    """By name. Empty until the job has ended: files appear all at once, with the state."""
     with db.session() as session:
         job = get(session, Job, who.owner, job_id)
-        found = session.scalars(select(Artifact).where(Artifact.job_id == job.id).order_by(Artifact.name))
-        return ArtifactList(items=[artifact_view(artifact) for artifact in found])
+        query = select(Artifact).where(Artifact.job_id == job.id).order_by(Artifact.name).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(Artifact.name > name_in(cursor))
+        found = session.scalars(query).all()
+    more = cursor_of(found[limit - 1].name) if len(found) > limit else None
+    return ArtifactList(items=[artifact_view(artifact) for artifact in found[:limit]], next_cursor=more)
 
 
 @router.head("/artifacts/{name}", include_in_schema=False)

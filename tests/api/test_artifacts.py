@@ -38,10 +38,28 @@ def test_a_download_says_all_about_itself(api: httpx.Client, student: str) -> No
     assert headers["repr-digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(DATA).digest()).decode()}:"
 
 
+def test_files_are_listed_by_name_in_pages(api: httpx.Client, made: Made) -> None:
+    job = made.job()
+    succeed(claim(job), d_txt=b"", b_txt=b"", a_txt=b"", e_txt=b"", c_txt=b"")
+    path, names, cursor = f"/jobs/{job}/artifacts", [], None
+    for _ in range(3):
+        page = api.get(path, params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        names.append([item["name"] for item in page["items"]])
+        cursor = page["next_cursor"]
+    assert names == [["a.txt", "b.txt"], ["c.txt", "d.txt"], ["e.txt"]]
+    assert cursor is None
+    whole = api.get(path).json()
+    assert (len(whole["items"]), whole["next_cursor"]) == (5, None)
+    of_jobs = base64.urlsafe_b64encode(b'["2026-01-01T00:00:00+00:00", "job_A"]').decode()
+    for wrong in ("x", "bnVsbA", of_jobs, base64.urlsafe_b64encode(b'["name", "\\u0000"]').decode()):
+        problem(api.get(path, params={"cursor": wrong}), 422, "invalid", "?cursor")
+    problem(api.get(path, params={"limit": 201}), 422, "invalid", "?limit")
+
+
 def test_head_is_the_same_without_the_bytes(api: httpx.Client, student: str) -> None:
     head, whole = api.head(student), api.get(student)
     assert head.content == b""
-    ignored = {"date"}
+    ignored = {"date", "x-request-id"}
     assert {k: v for k, v in head.headers.items() if k not in ignored} == {
         k: v for k, v in whole.headers.items() if k not in ignored
     }
@@ -93,7 +111,7 @@ def test_before_the_end_there_are_no_files(api: httpx.Client, made: Made) -> Non
     job = made.job()
     refused = problem(api.get(f"/jobs/{job}/student.pth"), 404, "not_ready_yet")
     assert "queued" in refused["detail"]
-    assert api.get(f"/jobs/{job}/artifacts").json() == {"items": []}
+    assert api.get(f"/jobs/{job}/artifacts").json() == {"items": [], "next_cursor": None}
     assert api.head(f"/jobs/{job}/student.pth").status_code == 404
     api.post(f"/jobs/{job}/cancel")
     assert "it is cancelled" in problem(api.get(f"/jobs/{job}/student.pth"), 404, "not_found")["detail"]
