@@ -3,12 +3,19 @@
 import http.server
 import json
 import multiprocessing
+import os
+import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -30,7 +37,7 @@ Reply = Callable[[http.server.BaseHTTPRequestHandler], None]
 class Receiver:
     """An endpoint on loopback. `replies` are given in order, the last one for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.replies: list[Reply] = [status(204)]
         self.got: list[tuple[dict[str, str], bytes, str]] = []
         receiver = self
@@ -46,7 +53,11 @@ class Receiver:
                 """Quiet."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}/hook"
+        if tls is not None:
+            # Each connection shakes hands in its own thread, when it is first read.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> "Receiver":
@@ -292,3 +303,80 @@ def test_whoever_dies_before_recording_sends_it_again_under_the_same_id(receiver
     assert first == second
     assert json.loads(receiver.got[1][1])["data"]["id"] == "job_A"
     assert only().status is DeliveryStatus.DELIVERED
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_sender_that_is_killed_before_it_records_has_its_message_sent_again(receiver: Receiver) -> None:
+    secret = waiting_message(receiver.url)
+    root = Path(__file__).resolve().parents[2]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "worker.once", "webhooks"], cwd=root, env=os.environ)
+
+    first = start()
+
+    def killing(request: http.server.BaseHTTPRequestHandler) -> None:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        status(200)(request)
+
+    receiver.replies = [killing, status(200)]
+    assert first.wait(timeout=20) == -signal.SIGKILL
+    assert (only().status, only().attempts) == (DeliveryStatus.PENDING, 1)
+    make_due()
+    second = start()
+    try:
+        until(lambda: only().status is DeliveryStatus.DELIVERED)
+        with db.session() as session:
+            session.execute(update(Webhook).values(status=EndpointStatus.DISABLED))
+        assert second.wait(timeout=20) == 0, "without an endpoint there is nothing to wait for"
+    finally:
+        second.kill()
+        second.wait()
+    assert [Verifier(secret).verify(body, headers)["data"]["id"] for headers, body, _ in receiver.got] == ["job_A"] * 2
+    assert len({headers["webhook-id"] for headers, _, _ in receiver.got}) == 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that signs itself, for `localhost` and no other name, and its key."""
+    openssl = which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    made, key = folder / "cert.pem", folder / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=receiver", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([openssl, "req", *kind, *names, "-keyout", key, "-out", made], check=True, capture_output=True)
+    return made, key
+
+
+def test_https_names_the_host_and_believes_no_other(inside: None, certificate: tuple[Path, Path]) -> None:
+    asked_for: list[str | None] = []
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    tls.sni_callback = lambda _socket, name, _context: asked_for.append(name)
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    secret = "whsec_" + "A" * 32
+
+    def to(host: str, context: ssl.SSLContext | None) -> webhooks.Answer:
+        url = f"https://{host}:{secured.port}/hook"
+        return post(Outgoing("whd_A", "t", url, (secret,), "msg_A", "job.succeeded", datetime.now(UTC), {}), context)
+
+    with Receiver(tls) as secured:
+        assert to("localhost", trusting).status == 204
+        assert asked_for == ["localhost"], "SNI names the host, though the connection goes to an address"
+        wrong, strange = to("127.0.0.1", trusting), to("localhost", None)
+        for refused in (wrong, strange):
+            assert refused.status is None
+            assert "CERTIFICATE_VERIFY_FAILED" in refused.error
+        assert "mismatch" in wrong.error
+        assert "self-signed" in strange.error
+    ((headers, body, _),) = secured.got
+    assert Verifier(secret).verify(body, headers)["type"] == "job.succeeded"
