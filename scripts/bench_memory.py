@@ -5,8 +5,8 @@
 The same job in turn: with all rows in memory, and with a quarter of that as its budget, so that rows are read as they
 are needed. Both must give the same student. The most memory of each process is sampled from /proc: its own, and pages
 of files that are mapped. A third job whose data set just fits the budget says what a process needs beside rows.
-`--check` fails below 0.8 of the rate in memory, where students differ, or where the streaming job holds more than the third
-one and the budget; that last is not asked of the small budget, which is less than two runs of the same job differ by.
+`--check` fails below 0.8 of the rate in memory, where students differ, or where the streaming job holds more than the
+third one and the budget; that last is not asked of the small budget, which is less than two runs of a job differ by.
 """
 
 import argparse
