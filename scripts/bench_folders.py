@@ -1,7 +1,6 @@
 """Work folders for benchmarks of whole jobs, and `python -m worker.engine.run` on them, watched from outside."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -91,11 +90,7 @@ def run(folder: Path, inputs: Inputs, spec: dict[str, Any], **order: Any) -> Don
     (folder / "job.json").write_text(made.model_dump_json())
     began = time.monotonic()
     with (folder / "log.txt").open("wb") as log:
-        command, env = (
-            [sys.executable, "-m", "worker.engine.run", str(folder)],
-            os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-        )
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "worker.engine.run", str(folder)], stdout=log, stderr=log)
         most = _watch(process)
     seconds = time.monotonic() - began
     if process.returncode != 0:

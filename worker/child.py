@@ -123,8 +123,6 @@ def environment(device: Device, threads: int, home: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "ORT_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": str(threads),
-        # Threads that wait for each other sleep: where cores are shared, spinning takes them from who is waited for.
-        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(CODE),
         "PYTHONUNBUFFERED": "1",
