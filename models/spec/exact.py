@@ -17,7 +17,7 @@ def make_exact(node: Any, owner: type[BaseModel]) -> None:
     if isinstance(node, (list, tuple)):
         for item in node:
             make_exact(item, owner)
-    elif isinstance(node, dict) and not (node.get("type") == "model" and node["cls"] is not owner):
+    elif isinstance(node, dict) and not _is_done(node, owner):
         if node.get("type") == "int":
             # Not pydantic's strict mode, which refuses 4.0: that is an integer in JSON Schema.
             inner = dict(node)
@@ -31,6 +31,13 @@ def make_exact(node: Any, owner: type[BaseModel]) -> None:
             for key in ("fields", "choices"):
                 held = node.get(key)
                 make_exact(list(held.values()) if isinstance(held, dict) else held, owner)
+
+
+def _is_done(node: dict[str, Any], owner: type[BaseModel]) -> bool:
+    """Another model's, or an integer of ours: pydantic hands out a model's finished schema wherever the model is used."""
+    if node.get("type") == "function-before":
+        return node["function"].get("function") is _integer
+    return node.get("type") == "model" and node["cls"] is not owner
 
 
 def _integer(value: Any) -> Any:

@@ -138,14 +138,15 @@ class Bench:
         return {**JOBS[name], **self._inputs, "limits": limits, "labels": {"trial": label}}
 
     def ask(self, method: str, path: str, body: Json | None = None, **headers: str) -> httpx.Response:
-        """The answer, asked for until there is one that is no 5xx, as a good client does."""
+        """The answer, asked for until it is neither 5xx nor that an equal request is not done, as a good client does."""
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 answer = self.http.request(method, path, json=body, headers=headers)
-                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+                    self.faults += fault_of(answer)
+                elif not _is_in_flight(answer):
                     return answer
-                self.faults += fault_of(answer)
             except httpx.TransportError:
                 pass
             if time.monotonic() > until:
@@ -215,6 +216,10 @@ class Bench:
 
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(host=str(self.sockets), user="postgres", dbname=NAME, autocommit=True, connect_timeout=5)
+
+
+def _is_in_flight(answer: httpx.Response) -> bool:
+    return answer.status_code == httpx.codes.CONFLICT and answer.json()["code"] == "request_in_flight"
 
 
 def _proxy(listen: Path, target: Path) -> "subprocess.Popen[str]":
