@@ -34,7 +34,7 @@ def make_exact(node: Any, owner: type[BaseModel]) -> None:
 
 
 def _is_done(node: dict[str, Any], owner: type[BaseModel]) -> bool:
-    """Another model's, or an integer of ours: pydantic hands out a model's finished schema wherever the model is used."""
+    """Another model's, or an integer of ours: a model's finished schema comes again wherever the model is used."""
     if node.get("type") == "function-before":
         return node["function"].get("function") is _integer
     return node.get("type") == "model" and node["cls"] is not owner

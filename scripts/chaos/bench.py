@@ -138,7 +138,7 @@ class Bench:
         return {**JOBS[name], **self._inputs, "limits": limits, "labels": {"trial": label}}
 
     def ask(self, method: str, path: str, body: Json | None = None, **headers: str) -> httpx.Response:
-        """The answer, asked for until it is neither 5xx nor that an equal request is not done, as a good client does."""
+        """The answer, asked for until it is neither 5xx nor about an equal request in flight, as a good client does."""
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:

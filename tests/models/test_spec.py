@@ -286,12 +286,11 @@ def test_an_assistant_mixes_for_itself() -> None:
     assert "assistant 1" in why
 
 
-def test_its_schema_is_the_same_however_often_it_is_asked_for() -> None:
+def test_a_number_is_checked_once_wherever_its_model_is_used() -> None:
     def nested(node: Any) -> int:
         """How many functions lie in each other."""
         below = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
         own = isinstance(node, dict) and node.get("type") == "function-before"
         return own + max(map(nested, below), default=0)
 
-    first, *_, last = [nested(TypeAdapter(list[JobSpec]).core_schema) for _ in range(20)]
-    assert first == last
+    assert nested(TypeAdapter(list[JobSpec]).core_schema) == 1
