@@ -49,7 +49,11 @@ def told(pair: Pair, epochs: int, compared: Compared) -> str:
         f"{name} {mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
         for name, values in (("engine", compared.ours), ("torchdistill", compared.theirs))
     ]
-    verdict = "within the seeds' spread" if compared.holds else "  MISSED: further below than the seeds' spread"
+    verdict = (
+        "not below by more than the seeds' spread"
+        if compared.holds
+        else "  MISSED: further below than the seeds' spread"
+    )
     return (
         f"{pair.name}: accuracy on {pair.given.meta.counts['test']:,} test rows after {epochs} epochs, {len(SEEDS)} "
         f"seeds: {', '.join(sides)}; {compared.difference * 100:+.2f} points, {verdict} "
