@@ -52,7 +52,7 @@ def told(pair: Pair, epochs: int, compared: Compared) -> str:
     verdict = (
         "not below by more than the seeds' spread"
         if compared.holds
-        else "  MISSED: further below than the seeds' spread"
+        else "  MISSED: below by more than that"
     )
     return (
         f"{pair.name}: accuracy on {pair.given.meta.counts['test']:,} test rows after {epochs} epochs, {len(SEEDS)} "
