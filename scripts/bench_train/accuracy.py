@@ -49,11 +49,7 @@ def told(pair: Pair, epochs: int, compared: Compared) -> str:
         f"{name} {mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
         for name, values in (("engine", compared.ours), ("torchdistill", compared.theirs))
     ]
-    verdict = (
-        "not below by more than the seeds' spread"
-        if compared.holds
-        else "  MISSED: below by more than that"
-    )
+    verdict = "not below by more than the seeds' spread" if compared.holds else "  MISSED: below by more than that"
     return (
         f"{pair.name}: accuracy on {pair.given.meta.counts['test']:,} test rows after {epochs} epochs, {len(SEEDS)} "
         f"seeds: {', '.join(sides)}; {compared.difference * 100:+.2f} points, {verdict} "
