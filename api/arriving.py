@@ -11,7 +11,6 @@ from contextlib import suppress
 from hmac import compare_digest
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect, Request
@@ -50,10 +49,7 @@ def check_room(session: Session, owner: str, length: int) -> None:
         raise TooLarge(f"An upload is at most {allowed} bytes, as Tus-Max-Size says; this one has {length}")
     if length > storage().free_bytes() - settings().min_free_bytes:
         raise TooLarge(f"{length} bytes are more than the service's disk has room for", code="no_space")
-    expected = func.coalesce(ResumableUpload.length, ResumableUpload.received)
-    others = ResumableUpload.owner == owner, ResumableUpload.completed_at.is_(None)
-    coming = int(session.scalar(select(func.sum(expected)).where(*others)) or 0)
-    quotas.room(session, owner, length + coming)
+    quotas.room(session, owner, length)
 
 
 def opened(owner: str, upload_id: str) -> Parts:

@@ -5,7 +5,9 @@ from typing import TypeVar
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from api.deps import find, get
+from api.conditions import require_match
+from api.deps import find
+from api.views import View, checked_view, tag_of
 from core import checks, job_inputs
 from core.errors import Conflict, Invalid
 from core.storage import storage
@@ -22,10 +24,10 @@ def require_upload(session: Session, owner: str, upload_id: str) -> None:
         raise Invalid.at("/upload", message, code="unknown_upload")
 
 
-def held(session: Session, table: type[Checked], owner: str, given: str) -> Checked:
-    """A teacher or a data set, its row locked to the end of the transaction."""
-    row = get(session, table, owner, given)
+def held(session: Session, row: Checked, view: type[View], if_match: str | None) -> Checked:
+    """The row, locked to the end of the transaction, in the version that the caller means."""
     session.refresh(row, with_for_update=True)
+    require_match(if_match, tag_of(checked_view(view, row)))
     return row
 
 

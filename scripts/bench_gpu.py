@@ -11,7 +11,6 @@ caching. Sides take turns, and ratios are those of medians. Images, labels and w
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,10 @@ from torch.nn import functional as F
 
 from models.spec.students import ResNet
 from models.spec.training import SGD
+from scripts import bench_steps
 from scripts.bench_folders import CLASSES, SHAPE, Inputs, make_inputs, run
-from worker.engine import optim
 from worker.engine.networks import build_network
-from worker.engine.precision import choose, exact_products
+from worker.engine.precision import exact_products
 
 TUTORIAL, TORCHDISTILL, FLOOR = "tutorial loop", "torchdistill KDLoss", "bare student step (the floor)"
 EACH, KEPT, STEPS = "engine, teacher each step", "engine, teacher kept, filling counted", "engine, teacher kept, steps"
@@ -83,7 +82,7 @@ def measure(size: Size, device: torch.device) -> Rates:
         for at in range(size.rounds):
             for what, step in loops.items():
                 if step is not None:
-                    rates.setdefault(what, []).append(_rate(step, steps, size, device))
+                    rates.setdefault(what, []).append(bench_steps.rate(step, steps, size.batch, device))
             for what, seconds in _engine(Path(name) / str(at), inputs, size, device).items():
                 rates.setdefault(what, []).append(size.rows * size.epochs / seconds)
     return rates
@@ -122,19 +121,9 @@ def _engine(folder: Path, inputs: Inputs, size: Size, device: torch.device) -> d
             "loss": {"type": "kd", "T": _T},
             "train": {**train, "teacher_cache": wish},
         }
-        timings = run(folder / str(len(seconds)), inputs, spec, device=device.type).report["timings"]
-        seconds[name] = timings["training"] + timings.get("caching", 0.0)
-    return {**seconds, STEPS: timings["training"]}
-
-
-def _rate(step: Callable[[], object], steps: int, size: Size, device: torch.device) -> float:
-    step()
-    _wait(device)
-    start = time.monotonic()
-    for _ in range(steps):
-        step()
-    _wait(device)
-    return steps * size.batch / (time.monotonic() - start)
+        done = run(folder / str(len(seconds)), inputs, spec, device=device.type)
+        seconds[name] = done.phase("training") + done.phase("caching")
+    return {**seconds, STEPS: done.phase("training")}
 
 
 def _pair(size: Size, device: torch.device) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -145,40 +134,15 @@ def _pair(size: Size, device: torch.device) -> tuple[torch.nn.Module, torch.nn.M
 
 
 def _floor(size: Size, device: torch.device) -> Callable[[], object]:
-    """The student alone on one batch that is ready, as the engine's rule has it compute."""
     _, module = _pair(size, device)
-    precision = choose("auto", module, SHAPE, size.batch, device)
-    precision.lay_out(module).train()
     x, y = torch.randn(size.batch, *SHAPE, device=device), torch.randint(0, CLASSES, (size.batch,), device=device)
-    x = x.contiguous(memory_format=torch.channels_last)
-    optimizer = optim.make_optimizer(SGD(), module.parameters())
-
-    def step() -> None:
-        with precision.autocast():
-            said = module(x)
-        torch.autograd.backward(F.cross_entropy(said.float(), y))
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return bench_steps.bare(module, x, y, SGD())
 
 
 def _tutorial(size: Size, device: torch.device) -> Callable[[], object]:
-    """The common loop with its faults: softmax into cross-entropy, gradients through the teacher, a wait each step."""
     teacher, student = _pair(size, device)
     optimizer = torch.optim.SGD(student.parameters(), 0.05, momentum=0.9)
-    batches = _batches(size, device)
-
-    def step() -> float:
-        x, y = next(batches)
-        optimizer.zero_grad()
-        said, target = student.train()(x), F.softmax(teacher.eval()(x) / _T, 1)
-        loss = F.cross_entropy(F.softmax(said / _T, 1), target) + F.cross_entropy(said, y)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
+    return bench_steps.tutorial(teacher, student, optimizer, _batches(size, device), _T, soft=0.9, hard=0.1)
 
 
 def _torchdistill(size: Size, device: torch.device) -> Callable[[], object] | None:
@@ -226,11 +190,6 @@ def _batches(size: Size, device: torch.device) -> Any:
     while True:
         for x, y in images:
             yield x.to(device), y.to(device)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _name(device: torch.device) -> str:

@@ -9,7 +9,7 @@ from api import examples
 from api.body import JsonRoute
 from api.callers import Who
 from api.checked import held, recheck, remove, require_upload
-from api.conditions import IfMatch, require_match
+from api.conditions import IfMatch
 from api.deps import get
 from api.errors import documented
 from api.idempotency import Post
@@ -86,8 +86,7 @@ def recheck_dataset(dataset_id: str, who: Who, once: Post, if_match: IfMatch = N
     handed in is not stored any more.
     """
     with once.transaction() as session:
-        dataset = held(session, Dataset, who.owner, dataset_id)
-        require_match(if_match, tag_of(checked_view(DatasetView, dataset)))
+        dataset = held(session, get(session, Dataset, who.owner, dataset_id), DatasetView, if_match)
         recheck(session, dataset)
         view = checked_view(DatasetView, dataset)
         answer = once.answer(view, etag=tag_of(view))
@@ -105,6 +104,5 @@ def recheck_dataset(dataset_id: str, who: Who, once: Post, if_match: IfMatch = N
 def delete_dataset(dataset_id: str, who: Who, if_match: IfMatch = None) -> None:
     """Refused (409) while a job names it, because a job says for good what it was made from; the ids are listed."""
     with db.session() as session:
-        dataset = held(session, Dataset, who.owner, dataset_id)
-        require_match(if_match, tag_of(checked_view(DatasetView, dataset)))
+        dataset = held(session, get(session, Dataset, who.owner, dataset_id), DatasetView, if_match)
         remove(session, dataset)

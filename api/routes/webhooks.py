@@ -172,10 +172,7 @@ def change_webhook(
 def delete_webhook(webhook_id: str, who: Who, if_match: IfMatch = None) -> None:
     """Its messages go with it, those too that wait to be sent."""
     with db.session() as session:
-        row = get(session, Webhook, who.owner, webhook_id)
-        session.refresh(row, with_for_update=True)
-        require_match(if_match, tag_of(_view(row)))
-        session.delete(row)
+        session.delete(_held(session, who.owner, webhook_id, if_match))
 
 
 @router.post(

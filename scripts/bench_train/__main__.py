@@ -98,14 +98,14 @@ def measure(pair: Pair, device: torch.device, size: Size) -> tuple[Rates, Rates]
 
     def each() -> dict[str, float]:
         done = engine.run(pair, device.type, epochs=size.each, teacher_cache="off")
-        walls.setdefault(EACH, []).append(done.wall_s)
-        return {EACH: pair.num_rows * size.each / done.seconds("training")}
+        walls.setdefault(EACH, []).append(done.seconds)
+        return {EACH: pair.num_rows * size.each / done.phase("training")}
 
     def kept() -> dict[str, float]:
         done = engine.run(pair, device.type, epochs=size.kept, **(VIEWS if pair.is_images else {}))
-        walls.setdefault(KEPT, []).append(done.wall_s)
-        rows, training = pair.num_rows * size.kept, done.seconds("training")
-        return {KEPT: rows / (training + done.seconds("caching")), STEPS: rows / training}
+        walls.setdefault(KEPT, []).append(done.seconds)
+        rows, training = pair.num_rows * size.kept, done.phase("training")
+        return {KEPT: rows / (training + done.phase("caching")), STEPS: rows / training}
 
     beside = {
         "tutorial loop": loops.tutorial(pair, device),

@@ -5,7 +5,6 @@ through a DataLoader, as people have them: PIL images with torchvision's transfo
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,9 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from models.spec.training import SGD
+from scripts import bench_steps
 from scripts.bench_train.orders import HARD, LR, MOMENTUM, SOFT, WEIGHT_DECAY, Pair, T
-from worker.engine import optim
-from worker.engine.precision import choose
 from worker.students._torchvision import make_importable
 
 #: Rows a second over so many steps.
@@ -27,48 +25,19 @@ _WORKERS = 2
 
 
 def floor(pair: Pair, device: torch.device) -> Loop:
-    """The student alone on one batch that is ready, in the precision that the engine takes for it."""
-    module = pair.networks()[1].module.to(device).train()
-    precision = choose("auto", module, pair.shape, pair.batch, device)
-    precision.lay_out(module)
+    """The student alone on one batch that is ready."""
+    module = pair.networks()[1].module.to(device)
     rows, labels = pair.given.rows("train")
     x, y = pair.standardised(rows[: pair.batch]).to(device), labels[: pair.batch].to(device)
-    if precision.channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    optimizer = optim.make_optimizer(SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY), module.parameters())
-
-    def step() -> None:
-        with precision.autocast():
-            said = module(x)
-        torch.autograd.backward(F.cross_entropy(said.float(), y))
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return _timed(step, pair, device)
+    sgd = SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    return _timed(bench_steps.bare(module, x, y, sgd), pair, device)
 
 
 def tutorial(pair: Pair, device: torch.device) -> Loop:
-    """The common loop, with its mistakes: softmax into cross-entropy, gradients through the teacher, a wait each step.
-
-    No workers beside it.
-    """
+    """The common loop, with its mistakes, and no workers beside it."""
     teacher, student = (network.module.to(device) for network in pair.networks())
-    teacher.eval()
-    optimizer = _sgd(student)
     batches = _endless(DataLoader(Samples(pair), pair.batch, shuffle=True, drop_last=True), device)
-    total = 0.0
-
-    def step() -> None:
-        nonlocal total
-        x, y = next(batches)
-        optimizer.zero_grad()
-        target = F.softmax(teacher(x) / T, 1)
-        said = student.train()(x)
-        soft = F.cross_entropy(F.softmax(said / T, 1), target)
-        torch.autograd.backward(SOFT * T * T * soft + HARD * F.cross_entropy(said, y))
-        optimizer.step()
-        total += float(soft.detach())
-
+    step = bench_steps.tutorial(teacher, student, _sgd(student), batches, T, SOFT, HARD)
     return _timed(step, pair, device)
 
 
@@ -225,20 +194,5 @@ def _again(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
-def _timed(step: Callable[[], None], pair: Pair, device: torch.device) -> Loop:
-    def run(steps: int) -> float:
-        step()
-        wait(device)
-        start = time.monotonic()
-        for _ in range(steps):
-            step()
-        wait(device)
-        return steps * pair.batch / (time.monotonic() - start)
-
-    return run
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _timed(step: Callable[[], object], pair: Pair, device: torch.device) -> Loop:
+    return lambda steps: bench_steps.rate(step, steps, pair.batch, device)

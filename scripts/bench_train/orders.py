@@ -1,4 +1,4 @@
-"""A teacher, a student and their rows, as all sides of the benchmark get them; and the engine's work folder."""
+"""A teacher, a student and their rows, as all sides of the benchmark get them."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from models.canonical import TeacherMeta
 from models.spec.job import JobSpec
-from models.work import StagedTeacher, WorkOrder
+from scripts.bench_folders import NAMED, Inputs
 from scripts.bench_train.data import Given
 from worker.engine.networks import Network, build_network
 from worker.engine.precision import choose
@@ -52,7 +52,7 @@ class Pair:
     def networks(self, seed: int = 0) -> tuple[Network, Network]:
         """The teacher, and a student at a random start of this seed."""
         torch.manual_seed(seed)
-        teacher, student = self._record().architecture, JobSpec.model_validate(self._spec({})).student
+        teacher, student = self._record().architecture, JobSpec.model_validate(self.spec({})).student
         assert teacher.type != "onnx"
         made = [build_network(one, self.shape, self.given.meta.num_outputs) for one in (teacher, student)]
         if self.weights:
@@ -74,27 +74,16 @@ class Pair:
             said = [module(self.standardised(part)).argmax(1) for part in torch.split(x, 256)]
         return float((torch.cat(said) == y).double().mean())
 
-    def order(self, folder: Path, device: str, **train: Any) -> WorkOrder:
-        """The engine's folder, ready to run."""
-        (folder / "teachers").mkdir(parents=True)
+    def inputs(self, folder: Path) -> Inputs:
+        """The rows and the teacher, in files that work folders link to."""
         given = self.given
-        save_file({"x": given.x, "y": given.y, "split": given.split}, folder / "data.safetensors")
-        save_file(self.networks()[0].module.state_dict(), folder / "teachers" / "tch_1.safetensors")
-        order = WorkOrder(
-            job_id="job_bench",
-            attempt=1,
-            spec=JobSpec.model_validate(self._spec(train)),
-            teachers={"tch_1": StagedTeacher(meta=self._record(), sha256="0" * 64, file="teachers/tch_1.safetensors")},
-            outputs={},
-            dataset=given.meta,
-            dataset_sha256="0" * 64,
-            device=device,
-            threads=torch.get_num_threads(),
-        )
-        (folder / "job.json").write_text(order.model_dump_json())
-        return order
+        files = folder / "data.safetensors", folder / "teacher.safetensors"
+        save_file({"x": given.x, "y": given.y, "split": given.split}, files[0])
+        save_file(self.networks()[0].module.state_dict(), files[1])
+        return Inputs(files[0], given.meta, files[1], self._record())
 
-    def _spec(self, train: dict[str, Any]) -> dict[str, Any]:
+    def spec(self, train: dict[str, Any]) -> dict[str, Any]:
+        """Of the engine's job, with these fields of `train`."""
         fixed = {
             "batch_size": self.batch,
             "augment": {"crop": 4, "flip": True} if self.is_images else "none",
@@ -103,13 +92,11 @@ class Pair:
             "select": "last",  # the other sides have no validation to choose by
         }
         return {
-            "teacher": "tch_1",
-            "dataset": "dst_1",
+            **NAMED,
             "student": self.student,
             "loss": {"type": "kd", "T": T, "weight": SOFT},
             "hard": HARD,
             "train": {**fixed, **train},
-            "allow_weak_teacher": True,  # made-up rows teach nothing: only the time counts
         }
 
     def _record(self) -> TeacherMeta:

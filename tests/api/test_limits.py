@@ -96,6 +96,10 @@ def test_what_has_not_arrived_whole_takes_room(doors: Doors, limit: Limit) -> No
     tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "600"}
     path = client.post("/uploads/resumable", headers=tus).headers["location"]
     assert "600 bytes" in problem(client.post("/uploads", content=b"y" * 500), 413, "storage_full")["detail"]
+    problem(client.post("/uploads/resumable", headers={**tus, "Upload-Length": "401"}), 413, "storage_full")
+    beside = client.post("/uploads/resumable", headers={**tus, "Upload-Length": "400"})
+    assert beside.status_code == 201, "what arrives takes its room once"
+    client.delete(beside.headers["location"], headers=tus)
     client.delete(path, headers=tus)
     assert client.post("/uploads", content=b"y" * 500).status_code == 201
 

@@ -111,11 +111,6 @@ def fits(sample: Outputs, num_rows: int) -> bool:
     return sum(x[0].numel() * 4 for x in tensors(sample)) * num_rows <= MAX_BYTES
 
 
-def keep(teacher: Says, split: Split, batch_size: int, device: torch.device, check: Check) -> Kept:
-    """Runs the teacher over the split; `check` may raise between batches."""
-    return Filling(teacher, split, Way(batch_size, device), check).kept()
-
-
 @dataclass
 class Filling:
     """One table on its way: chunk by chunk off the shelf, or from the teacher."""

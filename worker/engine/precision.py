@@ -14,7 +14,6 @@ from torch import nn
 from models.spec.precision import Arithmetic, NumberFormat
 from worker.engine.networks import count_flops
 
-Name = NumberFormat
 Wish = Literal["auto", "float32", "tf32", "bf16"] | Arithmetic
 
 #: Floating point operations of one forward pass over a batch from which bfloat16 is faster. Measured on two cores with
@@ -26,7 +25,7 @@ _WORTH_IT = 2e8
 class Precision:
     """How one network computes."""
 
-    name: Name
+    name: NumberFormat
     device_type: str
     channels_last: bool
     compiled: bool = False
@@ -66,7 +65,7 @@ def choose(
     convolves = any(isinstance(part, nn.Conv2d) for part in module.modules())
     if isinstance(wish, Arithmetic):
         return Precision(wish.name, device.type, convolves and wish.channels_last, wish.compile)
-    name: Name = "float32"
+    name: NumberFormat = "float32"
     if wish != "auto":
         name = wish
     elif convolves and computes_bf16(device) and batch_size * count_flops(module, in_shape) >= _WORTH_IT:

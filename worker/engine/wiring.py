@@ -15,6 +15,7 @@ from torch import nn
 from core.errors import UserConfig
 from models import pairing
 from models.spec.losses.term import LossTerm
+from models.spec.precision import NumberFormat
 from models.spec.teaching import BornAgain, Ensemble, GivenOutputs, StoredTeacher
 from models.work import WorkOrder
 from worker.engine import data, objective
@@ -23,7 +24,7 @@ from worker.engine.learner import Plan
 from worker.engine.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import View
-from worker.engine.precision import Name, Precision
+from worker.engine.precision import Precision
 from worker.engine.seeds import derive
 from worker.engine.sources.dry import first_answer
 from worker.engine.sources.listen import heard_by, lenses, refuse, refuse_without_labels
@@ -77,7 +78,7 @@ class Parts:
         return self.lessons[STUDENT]
 
     @property
-    def precisions(self) -> dict[str, Name]:
+    def precisions(self) -> dict[str, NumberFormat]:
         """In what numbers each network is trained."""
         return {name: wired.precision.name for name, wired in self.lessons.items()}
 

@@ -69,7 +69,7 @@ def test_kept_outputs_are_those_that_it_would_give(make: Make, tmp_path: Path) -
     order = make(loss=[{"type": "hint"}, {"type": "similarity"}])
     parts = wire(order, tmp_path / "work", CPU)
     split = parts.splits["train"]
-    kept = cache.keep(parts.teacher, split, 128, CPU, lambda: None)
+    kept = cache.Filling(parts.teacher, split, cache.Way(128, CPU), lambda: None).kept()
     at = torch.tensor([5, 500, 17])
     live, looked_up = parts.teacher(split.take(at)), kept.take(at)
     torch.testing.assert_close(looked_up.logits, live.logits, rtol=1e-4, atol=1e-4)

@@ -193,7 +193,7 @@ def test_each_teacher_is_asked_once_and_all_that_is_kept_counts(
     members = parts.teacher.members
     parts.teacher.members = {name: Counting(name) for name in members}
     split = parts.splits["train"]
-    kept = cache.keep(parts.teacher, split, 128, torch.device("cpu"), lambda: None)
+    kept = cache.Filling(parts.teacher, split, cache.Way(128, torch.device("cpu")), lambda: None).kept()
     assert asked == {name: len(split) for name in two}
     at = torch.tensor([5, 250, 17])
     live, looked_up = parts.teacher(split.take(at)), kept.take(at)

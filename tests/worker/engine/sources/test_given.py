@@ -25,7 +25,7 @@ def outputs_of(job: Job, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     parts = wired(job("stored"), folder / "stored")
     split = parts.splits["train"]
     assert parts.teacher is not None
-    kept = cache.keep(parts.teacher, split, batch_rows(64), CPU, lambda: None)
+    kept = cache.Filling(parts.teacher, split, cache.Way(batch_rows(64), CPU), lambda: None).kept()
     return kept.outputs.logits, split.ids.clone()
 
 
