@@ -82,7 +82,7 @@ tus-test: $(INSTALLED) ## Hand in 1 GB while connections are cut and the API is 
 
 bench-train: $(INSTALLED) ## Measure training beside the loops that people run, e.g. SMALL=1 CHECK=1
 	@$(PY) -c 'import torchdistill' 2>/dev/null || $(PY) -m pip install -q -c constraints.txt -e '.[bench]'
-	@OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(PY) -m scripts.bench_train $(if $(SMALL),--small) $(if $(CHECK),--check)
+	@OMP_NUM_THREADS=2 $(PY) -m scripts.bench_train $(if $(SMALL),--small) $(if $(CHECK),--check)
 
 bench-gpu: $(INSTALLED) ## The same on a GPU, where there is one
 	@$(PY) -m scripts.bench_gpu $(if $(SMALL),--small) $(if $(CHECK),--check)
