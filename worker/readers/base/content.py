@@ -12,9 +12,15 @@ from worker.readers.base.kinds import HEAD_BYTES, Kind, kind_of, refusal_of
 from worker.readers.base.tar_files import TarFiles
 from worker.readers.base.zip_files import ZipFiles
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
+#: Suffixes by which files call themselves images or sounds; sounds in other forms are told what to become.
+SUFFIXES: dict[Kind, frozenset[str]] = {
+    "image": frozenset(
+        {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    ),
+    "wav": frozenset(
+        {".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".au"}
+    ),
+}
 _WORDS: dict[Kind, str] = {
     "idx": "an IDX file",
     "npy": "a NumPy array",
@@ -80,8 +86,8 @@ def _files(path: Path, kind: Kind, name: str, case: Case) -> tuple[Files, str]:
         refusal = refusal_of(file.read(HEAD_BYTES))
     if refusal:
         raise Rejected(
-            f"The upload is {refusal}. Give images as a zip or tar of class folders, arrays as .npz, tables as CSV or "
-            "Parquet.",
+            f"The upload is {refusal}. Give images and sounds as a zip or tar of class folders, arrays as .npz, tables "
+            "as CSV or Parquet.",
             code="format",
         )
     if is_compressed(kind):
@@ -97,7 +103,8 @@ def _kind_at(path: Path) -> Kind:
 def _kinds(files: Files) -> tuple[Kind, ...]:
     """The kinds among the files, looked at evenly over the archive, the commonest first.
 
-    A file that calls itself an image counts as one even if its content is not: it is a broken row of an image set.
+    A file that calls itself an image or a sound counts as one even if its content is not: it is a broken row of such
+    a set.
     """
     step = max(1, len(files.entries) // _SAMPLE)
     counts = Counter(_kind_of_entry(files, entry) for entry in files.entries[::step])
@@ -106,6 +113,7 @@ def _kinds(files: Files) -> tuple[Kind, ...]:
 
 def _kind_of_entry(files: Files, entry: Entry) -> Kind:
     kind = kind_of(head(files, entry))
-    if kind in ("unknown", "text") and PurePath(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-        return "image"
+    if kind in ("unknown", "text"):
+        suffix = PurePath(entry.name).suffix.lower()
+        return next((called for called, names in SUFFIXES.items() if suffix in names), kind)
     return kind

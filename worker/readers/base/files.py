@@ -20,6 +20,10 @@ from worker.readers.base.limits import Limits
 _JUNK_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"})
 
 
+class BadFile(Exception):
+    """Why a file of an archive makes no row, in words for the report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file. `name` is cleaned and uses `/`; `size` is that of the content as packed files state it, in bytes."""

@@ -5,9 +5,10 @@ Numbers: the file signatures of each format's own specification; a tar header ca
 """
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
-Kind = Literal["zip", "tar", "gz", "xz", "bz2", "parquet", "npy", "idx", "image", "text", "refused", "unknown"]
+Kind = Literal["zip", "tar", "gz", "xz", "bz2", "parquet", "npy", "idx", "image", "wav", "text", "refused", "unknown"]
 
 #: Enough for every signature, the tar header included.
 HEAD_BYTES = 4096
@@ -36,6 +37,8 @@ _REFUSED = {
     b"ARROW1": "an Arrow IPC file",
 }
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+#: The plain one, and two kin that are told to become it: big-endian, and for more than 4 GiB.
+_WAV_FORMS = (b"RIFF", b"RIFX", b"RF64")
 _BMP = re.compile(rb"BM.{4}\x00{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", re.DOTALL)
 _PNM = re.compile(rb"P[1-6]\s+(#|\d+\s)")
 _IDX = re.compile(rb"\x00\x00[\x08\x09\x0b-\x0e][\x01-\x04]")
@@ -50,13 +53,9 @@ def kind_of(head: bytes) -> Kind:
             return kind
     if refusal_of(head):
         return "refused"
-    if _is_webp(head) or _BMP.match(head) or _PNM.match(head):
-        return "image"
     if is_tar_header(head):
         return "tar"
-    if _IDX.match(head):
-        return "idx"
-    return "text" if _is_text(head) else "unknown"
+    return next((kind for kind, looks_so in _LOOKS if looks_so(head)), "unknown")
 
 
 def refusal_of(head: bytes) -> str | None:
@@ -97,5 +96,20 @@ def _is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
+def _is_wav(head: bytes) -> bool:
+    return head[:4] in _WAV_FORMS and head[8:12] == b"WAVE"
+
+
 def _is_text(head: bytes) -> bool:
     return bool(head) and (wide_text(head) is not None or _CONTROL.search(head) is None)
+
+
+#: What no signature tells, in the order in which it is asked.
+_LOOKS: tuple[tuple[Kind, Callable[[bytes], object]], ...] = (
+    ("image", _is_webp),
+    ("image", _BMP.match),
+    ("image", _PNM.match),
+    ("wav", _is_wav),
+    ("idx", _IDX.match),
+    ("text", _is_text),
+)

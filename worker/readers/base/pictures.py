@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from worker.readers.base.files import BadFile
 from worker.readers.base.images import Pixels
 from worker.readers.base.limits import Limits
 
@@ -23,7 +24,7 @@ _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _ORIENTATION = 0x0112
 
 
-class BadPicture(Exception):
+class BadPicture(BadFile):
     """Why a file gives no pixels, in words for the report."""
 
 
