@@ -2,7 +2,8 @@
 the API shows and the engine reads.
 
 A data set is one safetensors file with these tensors, rows in a fixed order (the row number is the sample id):
-    x      uint8 (N, C, H, W) for images; float32 (N, D) for tables, already encoded as `columns` says
+    x      uint8 (N, C, H, W) for images and spectrograms; float32 (N, D) for tables, already encoded as `columns`
+           says
     y      int64 (N,) class index, -1 where there is no label; float32 (N,) standardised target for a regression, NaN
            where there is none
     split  uint8 (N,): 0 train, 1 val, 2 test
@@ -59,6 +60,28 @@ class Target(Record):
     std: float
 
 
+class Spectrum(Record):
+    """How recordings became images (1, mels, frames) of bytes: a byte b of log-mel stands for low + step * b decibels.
+
+    Lengths are in samples; docs/data.md has the formulas.
+    """
+
+    sample_rate: int
+    samples: int
+    window: int
+    hop: int
+    #: Length of the Fourier transform; a window is filled up with zeros to it.
+    fft: int
+    mels: int
+    low: float = -102.0
+    step: float = 0.4
+
+    @property
+    def frames(self) -> int:
+        """How many windows lie whole in a recording."""
+        return 1 + (self.samples - self.window) // self.hop
+
+
 class DatasetMeta(Record):
     """What is known of a canonical data set."""
 
@@ -75,6 +98,8 @@ class DatasetMeta(Record):
     std: list[float] = []
     columns: list[Column] = []
     target: Target | None = None
+    #: Of sounds alone, whose spectrograms are images to all that reads them.
+    spectrum: Spectrum | None = None
 
     def num_labelled(self, split: str) -> int:
         """How many rows of a split have a label."""

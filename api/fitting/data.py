@@ -9,11 +9,19 @@ from models.canonical import DatasetMeta
 from models.spec.job import JobSpec
 from models.spec.teaching import Ensemble
 
+#: What `train.augment` can change of images, and of spectrograms.
+_OF_IMAGES, _OF_SOUNDS = ("crop", "flip"), ("time_shift", "time_mask", "mel_mask")
+
 
 def of_part(part: Part, data: DatasetMeta) -> Iterator[Fault]:
     """Of one student of a job."""
     return chain(
-        _tasks(part, data), _memory(part, data), _labels(part, data), _student(part, data), _batches(part, data)
+        _tasks(part, data),
+        _memory(part, data),
+        _labels(part, data),
+        _student(part, data),
+        _batches(part, data),
+        _augment(part, data),
     )
 
 
@@ -99,3 +107,22 @@ def _batches(part: Part, data: DatasetMeta) -> Iterator[Fault]:
     if asked > rows and "batch_size" in part.train.model_fields_set:
         message = f"{asked} is more than the {rows} rows of the training split; set {rows} or less, or leave it out"
         yield Fault((*part.train_loc, "batch_size"), "batch_too_large", message)
+
+
+def _augment(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    """Changes that make no sense of this data, or leave nothing of it."""
+    chosen = part.train.augment
+    if isinstance(chosen, str):
+        return
+    spectrum = data.spectrum
+    fitting, strange = (_OF_SOUNDS, _OF_IMAGES) if spectrum else (_OF_IMAGES, _OF_SOUNDS)
+    for name in strange:
+        if getattr(chosen, name):
+            kind = "images, not for spectrograms" if spectrum else "spectrograms of sounds, which this data set has not"
+            message = f"`{name}` is for {kind}: leave it out; there are {', '.join(f'`{other}`' for other in fitting)}"
+            yield Fault((*part.train_loc, "augment", name), "augment_does_not_fit", message)
+    most = {"mel_mask": spectrum.mels, "time_mask": spectrum.frames, "time_shift": spectrum.frames} if spectrum else {}
+    for name, length in most.items():
+        if getattr(chosen, name) >= length:
+            message = f"{getattr(chosen, name)} may leave nothing of {length}: set less"
+            yield Fault((*part.train_loc, "augment", name), "augment_does_not_fit", message)

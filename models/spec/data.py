@@ -7,15 +7,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from models.spec.base import Entry, Name
 
 #: What a student can be trained for.
-TaskName = Literal["image_classification", "tabular_classification", "tabular_regression"]
+TaskName = Literal["image_classification", "audio_classification", "tabular_classification", "tabular_regression"]
 #: What an upload can be handed in as: samples to train on, or what a teacher said of the rows of another data set.
 UploadTask = Literal[TaskName, "teacher_outputs"]
 Labelling = Literal["required", "partial", "none"]
-Format = Literal["auto", "image_folder", "npz", "idx", "csv", "parquet"]
+Format = Literal["auto", "image_folder", "audio_folder", "npz", "idx", "csv", "parquet"]
 
 #: What each task is, for the catalog.
 TASKS: dict[TaskName, str] = {
     "image_classification": "One class for each image; scored by accuracy.",
+    "audio_classification": "One class for each recording; scored by accuracy.",
     "tabular_classification": "One class for each row of a table; scored by accuracy.",
     "tabular_regression": "One number for each row of a table; scored by its error.",
 }
@@ -24,6 +25,7 @@ TASKS: dict[TaskName, str] = {
 FORMATS: dict[Format, str] = {
     "auto": "One of the others, told by the content of the file.",
     "image_folder": "A zip or tar with one folder of images for each class, with or without train, val and test above.",
+    "audio_folder": "As image_folder, with WAV files, each of which becomes a log-mel spectrogram.",
     "npz": "A NumPy archive of arrays: images or rows, and their labels; or outputs of a teacher.",
     "idx": "A zip or tar of the *-ubyte files of the MNIST family, gzipped or not.",
     "csv": "A table as text, a column of which is the target; or outputs of a teacher, a column each.",
@@ -61,6 +63,38 @@ class ImageOptions(Entry):
     channels: Literal[1, 3] | None = Field(default=None, description="Left out: 3 where any image has colour, else 1.")
 
 
+class AudioOptions(Entry):
+    """How recordings become spectrograms of one shape: log-mel bands by frames."""
+
+    sample_rate: int | None = Field(
+        default=None, ge=4000, le=192_000, description="In Hz, which all files must have. Left out: the commonest."
+    )
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=60,
+        description="Recordings are cut at their end, or filled up with silence, to this length. Left out: their own "
+        "where all agree, else such that 95 % are kept whole.",
+    )
+    n_mels: int = Field(default=40, ge=8, le=256, description="Mel bands from 0 to half the sample rate.")
+    window_ms: float = Field(default=25.0, ge=5, le=250, description="Length of a frame.")
+    hop_ms: float = Field(default=10.0, ge=1, le=250, description="From one frame to the next.")
+
+    @model_validator(mode="after")
+    def _frames_leave_nothing_out(self) -> Self:
+        if self.hop_ms > self.window_ms:
+            raise ValueError("hop_ms above window_ms would leave out what lies between two frames: lower it")
+        return self
+
+
+class _Tokenizer(Entry):
+    """What all tokenizers share: `{"type": "words"}` is worker/tokenizers/words.py."""
+
+    def how(self) -> dict[str, bool]:
+        """What that file's `tokenize` has to be told beside the vocabulary."""
+        return {}
+
+
 class TableOptions(Entry):
     """How a table becomes rows of features and a target."""
 
@@ -90,6 +124,7 @@ class DatasetSpec(Entry):
     format: Format = Field(default="auto", description="`auto` decides by the content of the file.")
     split: Split = Split()
     image: ImageOptions = ImageOptions()
+    audio: AudioOptions = AudioOptions()
     table: TableOptions = TableOptions()
     classes: list[Name] | None = Field(
         default=None,

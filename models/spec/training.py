@@ -94,10 +94,20 @@ Schedule = Annotated[Constant | Cosine | Step, Field(discriminator="type")]
 
 
 class Augment(Entry):
-    """Random changes of training images: a pure function of (seed, epoch, sample id)."""
+    """Random changes of training images and spectrograms: a pure function of (seed, epoch, sample id)."""
 
     crop: int = Field(default=0, ge=0, le=64, description="Zero-pad by so many pixels, cut at a random place. 0: none.")
     flip: bool = Field(default=False, description="Mirror half of the images. Not for digits or letters.")
+    time_shift: int = Field(
+        default=0, ge=0, le=1024, description="Sounds: move by up to so many frames, either way; silence follows."
+    )
+    time_mask: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Sounds: up to so many frames in a row are blotted out (Park et al. 2019, arXiv:1904.08779).",
+    )
+    mel_mask: int = Field(default=0, ge=0, le=256, description="Sounds: the same of mel bands.")
 
 
 class EarlyStopping(Entry):
@@ -132,7 +142,8 @@ class Train(Entry):
     early_stopping: EarlyStopping | None = None
     augment: Literal["auto", "none"] | Augment = Field(
         default="auto",
-        description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none.",
+        description="`auto`: crop by an eighth of the side for images of 28 pixels and more, no flip; else none. "
+        "Sounds are not changed.",
     )
     mixup: float | None = Field(
         default=None,

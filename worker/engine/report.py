@@ -208,7 +208,8 @@ def _input(order: WorkOrder) -> dict[str, Any]:
     if len(data.input_shape) != 3:
         return {"shape": list(data.input_shape), "columns": [column.name for column in data.columns]}
     mean, std = student_figures(data)
-    return {"shape": list(data.input_shape), "layout": "NCHW", "range": [0, 1], "mean": mean, "std": std}
+    sound = {"spectrum": data.spectrum.model_dump()} if data.spectrum else {}
+    return {"shape": list(data.input_shape), "layout": "NCHW", "range": [0, 1], "mean": mean, "std": std, **sound}
 
 
 def _taps(wired: Wired) -> dict[str, list[dict[str, str]]]:

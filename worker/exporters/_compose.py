@@ -27,16 +27,16 @@ OURS = "worker"
 
 def compose(order: WorkOrder) -> str:
     """The text of student.py."""
-    is_image = len(order.dataset.input_shape) == 3
+    serving, given, shown = _kind(order)
     made_by = family(order.spec.student.type)
     parts = [
         inspect.getsource(made_by),
         (PARTS / "loading.py").read_text(),
-        (PARTS / ("images.py" if is_image else "tables.py")).read_text(),
+        (PARTS / serving).read_text(),
     ]
     code = "\n\n\n".join("".join(_kept(part)).strip("\n") for part in parts)
     constants = "\n".join(f"{name} = {pformat(value, width=118)}" for name, value in _constants(order).items())
-    docstring = f'"""{_introduction(order, is_image)}\n{made_by.__doc__}"""'
+    docstring = f'"""{_introduction(order, given, shown)}\n{made_by.__doc__}"""'
     return f"{docstring}\n\n{_imports(parts, code)}\n\n{constants}\n\n\n{code}\n"
 
 
@@ -46,8 +46,16 @@ def is_self_contained(module: ModuleType) -> bool:
     return all(root == "torch" or root in sys.stdlib_module_names for root, _, _ in statements)
 
 
-def _introduction(order: WorkOrder, is_image: bool) -> str:
-    given, shown = ("image.png", "pixels") if is_image else ("rows.csv", "rows")
+def _kind(order: WorkOrder) -> tuple[str, str, str]:
+    """(the part for that kind of data, what a file is called, what `predict` takes)."""
+    if order.dataset.spectrum is not None:
+        return "sounds.py", "sound.wav", 'student.read("sound.wav")'
+    if len(order.dataset.input_shape) == 3:
+        return "images.py", "image.png", "pixels"
+    return "tables.py", "rows.csv", "rows"
+
+
+def _introduction(order: WorkOrder, given: str, shown: str) -> str:
     return f"""A student that was trained by distillation, {order.job_id}. It needs torch alone.
 
     python student.py student.pth              says what it is
@@ -74,7 +82,8 @@ def _constants(order: WorkOrder) -> dict[str, Any]:
     }
     if len(data.input_shape) == 3:
         mean, std = student_figures(data)
-        return {**shared, "MEAN": mean, "STD": std}
+        sound = {"SPECTRUM": data.spectrum.model_dump()} if data.spectrum else {}
+        return {**shared, "MEAN": mean, "STD": std, **sound}
     target = data.target.model_dump() if data.target else None
     return {**shared, "COLUMNS": [column.model_dump() for column in data.columns], "TARGET": target}
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from core.errors import Rejected
 from models.canonical import DatasetMeta, OutputsMeta
-from models.spec.data import DatasetSpec, ImageOptions, TableOptions
+from models.spec.base import Entry
+from models.spec.data import AudioOptions, DatasetSpec, ImageOptions, TableOptions
 from models.work import IntakeOrder, IntakeResult
 from worker.intake import given_outputs, image_rows, table_rows
 from worker.intake.dataset_report import accepted, rejected
@@ -20,6 +21,8 @@ from worker.readers.base.content import open_upload
 from worker.readers.base.limits import LIMITS, Limits
 
 FILE = "data.safetensors"
+#: What a spec says of each kind of data where it says nothing.
+_OPTIONS: dict[str, Entry] = {"image": ImageOptions(), "audio": AudioOptions(), "table": TableOptions()}
 
 
 def convert(order: IntakeOrder, workdir: Path, limits: Limits = LIMITS) -> IntakeResult:
@@ -51,16 +54,29 @@ def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMe
     if case.spec.task == "teacher_outputs":
         return given_outputs.convert(content, case, target)
     if case.spec.task == "image_classification":
-        _warn_of_unused(case, TableOptions(), case.spec.table, "table")
-        if case.spec.split.column is not None:
-            raise Rejected.at("/split/column", "split.column is for tables; leave it out for images.", code="split")
+        _warn_of_unused(case, "image")
+        _refuse_column(case)
         reader = reader_for(content, ["read_images"], case)
         return image_rows.convert(reader.read_images(content, case), case, target)
-    _warn_of_unused(case, ImageOptions(), case.spec.image, "image")
+    if case.spec.task == "audio_classification":
+        _warn_of_unused(case, "audio")
+        _refuse_column(case)
+        sounds = reader_for(content, ["read_sounds"], case).read_sounds(content, case)
+        meta = image_rows.convert(sounds, case, target, case.spec.task)
+        return meta.model_copy(update={"spectrum": sounds.spectrum})
+    _warn_of_unused(case, "table")
     reader = reader_for(content, ["read_table"], case)
     return table_rows.convert(reader.read_table(content, case), case, target)
 
 
-def _warn_of_unused(case: Case, default: object, given: object, name: str) -> None:
-    if given != default:
-        case.warned("unused", f"What `{name}` says has no meaning for the task {case.spec.task}.")
+def _warn_of_unused(case: Case, used: str) -> None:
+    for name, default in _OPTIONS.items():
+        if name != used and getattr(case.spec, name) != default:
+            case.warned("unused", f"What `{name}` says has no meaning for the task {case.spec.task}.")
+
+
+def _refuse_column(case: Case) -> None:
+    if case.spec.split.column is not None:
+        raise Rejected.at(
+            "/split/column", f"split.column is for tables; leave it out for {case.spec.task}.", code="split"
+        )

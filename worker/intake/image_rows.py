@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.canonical import DatasetMeta
+from models.spec.data import TaskName
 from worker.intake import classes, split
 from worker.intake.canonical_file import RawTensor, write_canonical
 from worker.intake.counts import count_labelled, count_splits, name_first_rows
@@ -33,7 +34,7 @@ class _Sums:
         self.any_colour = self.any_colour or (flat.shape[1] == 3 and bool(np.any(flat[:, 0] != flat[:, 1])))
 
 
-def convert(images: Images, case: Case, target: Path) -> DatasetMeta:
+def convert(images: Images, case: Case, target: Path, task: TaskName = "image_classification") -> DatasetMeta:
     """Writes `target`. Raises: Rejected where classes, splits or too many bad rows forbid it."""
     names, codes = classes.settle(images.labels, case)
     wanted = np.ones(len(codes), np.bool_)
@@ -59,7 +60,7 @@ def convert(images: Images, case: Case, target: Path) -> DatasetMeta:
     write_canonical(target, RawTensor(raw, "uint8", (len(rows), *images.shape)), y, splits)
     name_first_rows(rows, case, images.row_name)
     return DatasetMeta(
-        task="image_classification",
+        task=task,
         counts=count_splits(splits, case),
         labelled=count_labelled(splits, y != MISSING, case),
         input_shape=images.shape,

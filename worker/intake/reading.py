@@ -1,7 +1,7 @@
 """Finds the reader for an upload: by the format that the user names, else by what the file holds.
 
 A format of the menu is the module of that name under worker.readers. A module says by `KIND` what its files are, and
-has a function for each form of data that it gives: `read_images`, `read_table`, `read_outputs`.
+has a function for each form of data that it gives: `read_images`, `read_sounds`, `read_table`, `read_outputs`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 
 _WANTED = (
-    "Images come as a zip or tar of class folders, as npz or IDX; tables and outputs of a teacher as CSV, Parquet or "
-    "npz."
+    "Images come as a zip or tar of class folders, as npz or IDX; sounds as class folders of WAV files; tables "
+    "and outputs of a teacher as CSV, Parquet or npz."
 )
 
 

@@ -14,7 +14,9 @@ from pydantic import AliasChoices, Field
 from models.spec.base import Documented, Entry, ModulePath, Weight
 from models.spec.data import TaskName
 
-CLASSIFICATION: frozenset[TaskName] = frozenset({"image_classification", "tabular_classification"})
+CLASSIFICATION: frozenset[TaskName] = frozenset(
+    {"image_classification", "audio_classification", "tabular_classification"}
+)
 REGRESSION: frozenset[TaskName] = frozenset({"tabular_regression"})
 EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | REGRESSION
 

@@ -14,6 +14,8 @@ CLASSES: list[str] = []
 #: Mean and deviation of each channel of the training images, in 0..1.
 MEAN: list[float] = []
 STD: list[float] = []
+#: How a recording becomes a spectrogram; lengths in samples, `low` and `step` in decibels.
+SPECTRUM: dict[str, Any] = {}
 #: How each column of a table becomes features, in order.
 COLUMNS: list[dict[str, Any]] = []
 #: Mean and deviation of a regression's target.

@@ -145,15 +145,21 @@ def settle_size(heights: NDArray[np.int64], widths: NDArray[np.int64], case: Cas
     return small
 
 
-def check_volume(num_rows: int, shape: tuple[int, ...], case: Case) -> None:
+def check_volume(
+    num_rows: int,
+    shape: tuple[int, ...],
+    case: Case,
+    pointer: str = "/image/size",
+    remedy: str = "Set a smaller image.size",
+) -> None:
     """Raises: Rejected where rows of this shape, a byte a value, make more than a data set may have."""
     size = num_rows
     for length in shape:
         size *= length
     if num_rows > case.limits.max_rows or size > case.limits.max_canonical_bytes:
         raise Rejected.at(
-            "/image/size",
+            pointer,
             f"{num_rows} images of {shape} make {size / 2**30:.1f} GiB; the limits are {case.limits.max_rows} rows and "
-            f"{case.limits.max_canonical_bytes / 2**30:.3g} GiB. Set a smaller image.size.",
+            f"{case.limits.max_canonical_bytes / 2**30:.3g} GiB. {remedy}.",
             code="too_large",
         )

@@ -21,9 +21,21 @@ class Limits:
     max_pixels: int = 64_000_000
     #: Height and width of a stored image; the same bound as `image.size` has.
     max_side: int = 1024
+    max_sound_bytes: int = 256 * MIB
+    #: Chunks of a WAV file before its samples.
+    max_chunks: int = 1000
+    max_channels: int = 64
+    #: Samples a second; the same bounds as `audio.sample_rate` has.
+    min_sample_rate: int = 4000
+    max_sample_rate: int = 192_000
     max_rows: int = 50_000_000
     max_columns: int = 10_000
     max_cell_bytes: int = 64 * 2**10
+    #: Of a vocabulary that comes with a table of texts.
+    max_vocabulary: int = 200_000
+    max_vocabulary_bytes: int = 8 * MIB
+    #: So many different words are counted at a time; beyond that the rarest half is forgotten.
+    max_counted_words: int = 1_000_000
     max_categories: int = 1000
     max_features: int = 20_000
     max_classes: int = 100_000
