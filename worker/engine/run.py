@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from core.errors import Internal, JobFailure
 from models.work import Exit, WorkOrder
+from worker.engine.heap import keep_freed
 from worker.engine.progress import Progress
 from worker.engine.stop import Stop, Stopped
 
@@ -25,6 +26,7 @@ _ERROR = "error.json"
 
 def main(workdir: Path) -> Exit:
     """Does the order in the folder."""
+    keep_freed()
     stop = Stop()
     # Before torch is imported, which takes seconds: a signal must never find the default action, which is to die.
     stop.listen()
