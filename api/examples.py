@@ -58,6 +58,17 @@ JOBS: dict[str, Example] = {
             "train": {"epochs": 20, "optimizer": {"type": "adam", "lr": 0.001}},
         },
     },
+    "texts": {
+        "summary": "Texts: a bag of words learns from a BERT",
+        "value": {
+            "name": "small and fast",
+            "teacher": "tch_1",
+            "dataset": "dst_1",
+            "student": {"type": "bag", "embedding": 64},
+            "loss": {"type": "kd", "T": 2},
+            "train": {"epochs": 20, "optimizer": {"type": "adam", "lr": 0.003}},
+        },
+    },
     "ensemble": {
         "summary": "Two teachers: their outputs together, and the features of one of them",
         "description": "A loss that names its `teacher` listens to that one; the others hear the combination.",
@@ -176,6 +187,15 @@ TEACHERS: dict[str, Example] = {
             "input": {"layout": "NCHW", "range": [0, 1], "mean": [0.5], "std": [0.5]},
         },
     },
+    "bert": {
+        "summary": "A checkpoint of a BERT with a classifier",
+        "description": "Its vocabulary comes with the data set: a `vocab.txt` packed with the table.",
+        "value": {
+            "name": "bert-base",
+            "upload": "upl_1",
+            "architecture": {"type": "bert", "layers": 12, "hidden": 768},
+        },
+    },
     "mlp": {
         "summary": "A perceptron for a table",
         "value": {"name": "mlp", "upload": "upl_1", "architecture": {"type": "mlp", "hidden": [256, 128]}},
@@ -187,6 +207,16 @@ DATASETS: dict[str, Example] = {
         "summary": "Images: class folders, arrays or IDX files, told by their content",
         "value": {"name": "photos", "upload": "upl_1", "task": "image_classification"},
     },
+    "sounds": {
+        "summary": "Sounds: class folders of WAV files",
+        "description": "Each becomes a log-mel spectrogram; what `audio` leaves out is a default or found by looking.",
+        "value": {
+            "name": "commands",
+            "upload": "upl_1",
+            "task": "audio_classification",
+            "audio": {"seconds": 1.0, "n_mels": 40},
+        },
+    },
     "table": {
         "summary": "A table with a named target",
         "value": {
@@ -196,6 +226,17 @@ DATASETS: dict[str, Example] = {
             "format": "csv",
             "table": {"target": "income"},
             "split": {"val": 0.1, "test": 0.2, "seed": 0},
+        },
+    },
+    "texts": {
+        "summary": "Texts and their classes, a row each",
+        "description": "With `wordpiece`, the upload is a zip of the table and of the vocabulary, `vocab.txt`.",
+        "value": {
+            "name": "news",
+            "upload": "upl_1",
+            "task": "text_classification",
+            "table": {"target": "label"},
+            "text": {"column": "text", "max_length": 64, "tokenizer": {"type": "words", "size": 10000}},
         },
     },
     "regression": {

@@ -13,6 +13,7 @@ RESNET8: Mapping[str, Any] = {"architecture": {"type": "resnet", "depth": 8}}
 MLP: Mapping[str, Any] = {"architecture": {"type": "mlp", "hidden": [5]}}
 GRAPH: Mapping[str, Any] = {"architecture": {"type": "onnx"}}
 IMAGES: Mapping[str, Any] = {"task": "image_classification"}
+SOUNDS: Mapping[str, Any] = {"task": "audio_classification"}
 CLASSES: Mapping[str, Any] = {"task": "tabular_classification"}
 VALUES: Mapping[str, Any] = {"task": "tabular_regression"}
 

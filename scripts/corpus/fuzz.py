@@ -18,17 +18,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from scripts.corpus import archives, checkpoints, graphs, table, tables
+from scripts.corpus import archives, checkpoints, graphs, sounds, table, tables
 from scripts.corpus.case import Case
 from scripts.corpus.mutate import mutate
 from scripts.corpus.run import Bench, Seen, bench
 
 #: Good files that are quick to check; what takes seconds is for the corpus.
-_SLOW = {"five thousand columns of one name"}
+_SLOW = {"five thousand columns of one name", "2 MB of comment before the samples"}
 _KINDS = {
     "good checkpoints": "checkpoints",
     "good graphs": "ONNX graphs",
     "good images": "archives of images",
+    "good recordings": "archives of sounds",
     "good tables and arrays": "tables and arrays",
 }
 _ENDS = ("done", "crashed", "too_slow", "too_much_memory", "too_much_disk")
@@ -37,7 +38,7 @@ _ENDS = ("done", "crashed", "too_slow", "too_much_memory", "too_much_disk")
 def seeds() -> dict[str, list[tuple[Case, bytes]]]:
     """Good files by kind."""
     found: dict[str, list[tuple[Case, bytes]]] = {kind: [] for kind in _KINDS.values()}
-    for made in (checkpoints, graphs, archives, tables):
+    for made in (checkpoints, graphs, archives, sounds, tables):
         for case in made.good():
             if case.name not in _SLOW:
                 found[_KINDS[case.group]].append((case, case.make()))

@@ -18,6 +18,8 @@ _WORDS = (b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xf
 _NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 2**40, 2**62, -(2**62))
 _TEXTS = ("", "x", "../../etc/passwd", "\0", "\u202e", "9" * 400, "\ud7ff")
 _MAX_FAULTS = 16
+#: Place and size of the fields of a WAV file's chunk `fmt `, those of the extensible form among them.
+_FORMAT_FIELDS = ((0, 2), (2, 2), (4, 4), (8, 4), (12, 2), (14, 2), (16, 2), (18, 2), (24, 2))
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
@@ -27,6 +29,8 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
         inner += [in_member, in_member, in_record]
     elif content[8:9] == b"{":
         inner += [in_header, in_header]
+    elif content.startswith(b"RIFF"):
+        inner += [in_riff, in_riff]
     elif content[:1] == b"\x08":
         inner += [in_message, in_message]
     elif content[257:262] == b"ustar":
@@ -109,6 +113,18 @@ def in_header(content: bytes, rng: random.Random) -> bytes:
             del header[name]
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+def in_riff(content: bytes, rng: random.Random) -> bytes:
+    """A field of a WAV file's header changed, or the size that it or a chunk claims."""
+    changed = bytearray(content)
+    fields = [(4, 4), *((at + 4, 4) for mark in (b"fmt ", b"data", b"LIST") for at in _found(content, mark))]
+    fields += [(at + 8 + place, size) for at in _found(content, b"fmt ") for place, size in _FORMAT_FIELDS]
+    for _ in range(rng.choice([1, 1, 2])):
+        at, size = rng.choice(fields)
+        value = rng.choice([0, 1, 3, 8, 24, 2 ** (8 * size) - 1, rng.randrange(2 ** (8 * size))])
+        changed[at : at + size] = value.to_bytes(size, "little")
+    return bytes(changed)
 
 
 def in_message(content: bytes, rng: random.Random) -> bytes:

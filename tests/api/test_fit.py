@@ -28,6 +28,12 @@ TABLE = {
     "num_outputs": 3,
     "classes": CLASSES,
 }
+SOUNDS = {
+    **IMAGES,
+    "task": "audio_classification",
+    "input_shape": [1, 40, 50],
+    "spectrum": {"sample_rate": 8000, "samples": 4120, "window": 200, "hop": 80, "fft": 256, "mels": 40},
+}
 REGRESSION = {**TABLE, "task": "tabular_regression", "num_outputs": 1, "classes": []}
 RESNET = {
     "architecture": {"type": "resnet", "depth": 20},
@@ -190,6 +196,34 @@ def test_a_batch_larger_than_the_data_is_refused_where_it_was_asked_for_and_cut_
     data = DatasetMeta.model_validate(IMAGES)
     assert fit.adapted(spec(KD, {"type": "mlp"}), data).train.batch_size == 100
     assert fit.adapted(spec(KD, {"type": "mlp"}, train={"batch_size": 7}), data).train.batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("augment", "field", "said"),
+    [
+        ({"flip": True}, "flip", "`flip` is for images, not for spectrograms: leave it out; there are `time_shift`"),
+        ({"crop": 2, "mel_mask": 4}, "crop", "for images"),
+        ({"time_mask": 50}, "time_mask", "50 may leave nothing of 50"),
+        ({"mel_mask": 40}, "mel_mask", "40 may leave nothing of 40"),
+    ],
+)
+def test_changes_of_spectrograms(augment: dict[str, Any], field: str, said: str) -> None:
+    teacher = {**RESNET, "input_shape": [1, -1, -1]}
+    [(code, path, message)] = faults(teacher=teacher, data=SOUNDS, train={"augment": augment})
+    assert (code, path) == ("augment_does_not_fit", f"train/augment/{field}")
+    assert said in message
+
+
+def test_changes_that_fit() -> None:
+    teacher = {**RESNET, "input_shape": [1, -1, -1]}
+    fine = {"time_shift": 10, "time_mask": 10, "mel_mask": 8}
+    assert not faults(teacher=teacher, data=SOUNDS, train={"augment": fine})
+    assert not faults(teacher=teacher, data=SOUNDS)
+    assert one(train={"augment": fine | {"time_mask": 0, "mel_mask": 0}}) == (
+        "augment_does_not_fit",
+        "train/augment/time_shift",
+    )
+    assert not faults(train={"augment": {"crop": 2, "flip": True}})
 
 
 def test_rows_that_are_missing_unchecked_or_rejected() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tests.worker.readers.uploads import CLASSES, IMAGES, folders, idx, noise, npz, picture, tarred, zipped
+from scripts.corpus import sounds
+from tests.worker.readers.uploads import CLASSES, IMAGES, SOUNDS, folders, idx, noise, npz, picture, tarred, zipped
 
 _PLACES = np.arange(60)
 _TEXT = "a, b,y\n" + "".join(f'{place},"x{place % 3}",{place % 2}\n' for place in range(60))
@@ -27,6 +28,7 @@ def good() -> list[tuple[bytes, str]]:
     return [
         (zipped(folders(12)), IMAGES),
         (zipped(pictures, zipfile.ZIP_STORED), IMAGES),
+        (zipped(sounds.folders(12, bits=24), zipfile.ZIP_STORED), SOUNDS),
         (tarred(folders(12)), IMAGES),
         (tarred(folders(12), "gz"), IMAGES),
         (npz(x=pixels, y=labels), IMAGES),

@@ -18,10 +18,10 @@ def test_files_and_menu_agree() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_reader_gives_images_or_a_table(name: str) -> None:
+def test_a_reader_gives_images_sounds_or_a_table(name: str) -> None:
     module = reader(name)
     assert module.__doc__
-    assert hasattr(module, "read_images") or hasattr(module, "read_table")
+    assert any(hasattr(module, f"read_{form}") for form in ("images", "sounds", "table"))
 
 
 def test_no_two_readers_want_the_same_files() -> None:

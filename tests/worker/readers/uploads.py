@@ -20,7 +20,8 @@ from worker.intake.dataset import convert
 from worker.readers.base.limits import LIMITS, Limits
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-IMAGES, CLASSES, VALUES = "image_classification", "tabular_classification", "tabular_regression"
+IMAGES, SOUNDS = "image_classification", "audio_classification"
+CLASSES, VALUES = "tabular_classification", "tabular_regression"
 
 
 @dataclass(frozen=True)
