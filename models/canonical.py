@@ -3,10 +3,12 @@ the API shows and the engine reads.
 
 A data set is one safetensors file with these tensors, rows in a fixed order (the row number is the sample id):
     x      uint8 (N, C, H, W) for images and spectrograms; float32 (N, D) for tables, already encoded as `columns`
-           says
+           says; int32 (N, L) for texts, token ids, 0 where there is no token
     y      int64 (N,) class index, -1 where there is no label; float32 (N,) standardised target for a regression, NaN
            where there is none
     split  uint8 (N,): 0 train, 1 val, 2 test
+    vocabulary  uint8 (bytes,), texts alone: the tokens as UTF-8, one a line, a token's id being the number of its line
+           from 0; not there where tokens are bytes
 Given outputs of a teacher are one safetensors file; see OutputsMeta.
 A teacher is one safetensors state_dict that fits its architecture, or one ONNX graph.
 """
@@ -15,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from models.spec.data import TaskName
+from models.spec.data import TaskName, Tokenizer
 from models.spec.teachers import TeacherArchitecture
 
 SPLITS = ("train", "val", "test")
@@ -82,6 +84,16 @@ class Spectrum(Record):
         return 1 + (self.samples - self.window) // self.hop
 
 
+class TextFacts(Record):
+    """How texts became token ids. Sizes and lengths are in tokens, those of [PAD], [UNK], [CLS] and [SEP] included."""
+
+    tokenizer: Tokenizer
+    vocabulary: int
+    length: int
+    #: The column that they were in.
+    column: str
+
+
 class DatasetMeta(Record):
     """What is known of a canonical data set."""
 
@@ -89,7 +101,7 @@ class DatasetMeta(Record):
     counts: dict[str, int]
     #: Rows with a label in each split that has rows without; empty where all have one.
     labelled: dict[str, int] = {}
-    #: (C, H, W) or (D,)
+    #: (C, H, W), (D,), or (V, L) of texts: L tokens of a vocabulary of V
     input_shape: tuple[int, ...]
     num_outputs: int
     classes: list[str] = []
@@ -100,6 +112,7 @@ class DatasetMeta(Record):
     target: Target | None = None
     #: Of sounds alone, whose spectrograms are images to all that reads them.
     spectrum: Spectrum | None = None
+    text: TextFacts | None = None
 
     def num_labelled(self, split: str) -> int:
         """How many rows of a split have a label."""
@@ -150,7 +163,8 @@ class TeacherMeta(Record):
 
     architecture: TeacherArchitecture
     input: ResolvedInput = ResolvedInput()
-    #: (C, H, W) or (D,) that it was probed with; for a graph, as the graph wants it (NHWC included). -1 where any fits.
+    #: (C, H, W), (D,) or (V, L) that it was probed with; for a graph, as the graph wants it (NHWC included). -1 where
+    #: any fits.
     input_shape: tuple[int, ...]
     num_outputs: int
     output_kind: Literal["logits", "probabilities", "values"] = "logits"

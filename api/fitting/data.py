@@ -7,6 +7,7 @@ from api.fitting.fault import Fault, type_of
 from api.fitting.parts import Part, members
 from models.canonical import DatasetMeta
 from models.spec.job import JobSpec
+from models.spec.shapes import kind_of
 from models.spec.teaching import Ensemble
 
 #: What `train.augment` can change of images, and of spectrograms.
@@ -22,6 +23,7 @@ def of_part(part: Part, data: DatasetMeta) -> Iterator[Fault]:
         _student(part, data),
         _batches(part, data),
         _augment(part, data),
+        _changes_of_texts(part, data),
     )
 
 
@@ -89,17 +91,29 @@ def _labels(part: Part, data: DatasetMeta) -> Iterator[Fault]:
 
 
 def _student(part: Part, data: DatasetMeta) -> Iterator[Fault]:
-    if (kind := kind_of(data)) not in part.student.takes:
+    if (kind := kind_of(data.input_shape)) not in part.student.takes:
         message = (
             f"`{type_of(part.student)}` takes {' or '.join(sorted(part.student.takes))} data; this data set is of kind "
             f"{kind}, of shape {list(data.input_shape)}. GET /catalog/students says what each takes"
         )
         yield Fault((*part.student_loc, "type"), "student_not_for_data", message)
+    elif misfit := part.student.misfit(data.input_shape):
+        field, why = misfit
+        message = f"This student cannot take the data: {why}"
+        yield Fault((*part.student_loc, field), "student_not_for_data", message)
 
 
-def kind_of(data: DatasetMeta) -> str:
-    """What an architecture says that it takes."""
-    return "image" if len(data.input_shape) == 3 else "table"
+def _changes_of_texts(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    """Changes of training samples that token ids do not stand."""
+    if data.text is None:
+        return
+    if part.train.mixup is not None:
+        message = "`mixup` adds two samples up, and token ids cannot be added: leave it out for texts"
+        yield Fault((*part.train_loc, "mixup"), "mixup_does_not_fit", message)
+    augment = part.train.augment
+    if not isinstance(augment, str) and any(augment.model_dump().values()):
+        message = "Texts are not changed in training: leave `augment` out"
+        yield Fault((*part.train_loc, "augment"), "augment_does_not_fit", message)
 
 
 def _batches(part: Part, data: DatasetMeta) -> Iterator[Fault]:
@@ -112,7 +126,7 @@ def _batches(part: Part, data: DatasetMeta) -> Iterator[Fault]:
 def _augment(part: Part, data: DatasetMeta) -> Iterator[Fault]:
     """Changes that make no sense of this data, or leave nothing of it."""
     chosen = part.train.augment
-    if isinstance(chosen, str):
+    if isinstance(chosen, str) or data.text is not None:
         return
     spectrum = data.spectrum
     fitting, strange = (_OF_SOUNDS, _OF_IMAGES) if spectrum else (_OF_IMAGES, _OF_SOUNDS)

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api.fitting.classes import Known, spoken, unfit_map
-from api.fitting.data import kind_of
 from api.fitting.fault import Fault, type_of
 from api.fitting.parts import Member, Part
 from models.canonical import DatasetMeta, OutputsMeta, TeacherMeta
 from models.spec.losses.term import LossTerm
+from models.spec.shapes import kind_of
+from models.spec.student import Student
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,19 @@ def _input(speaker: Speaker, teacher: TeacherMeta) -> Iterator[Fault]:
         height, width = teacher.input.size or given[1:]
         given = (given[0] * height * width,)
     if len(wanted) != len(given) or any(want not in (-1, have) for want, have in zip(wanted, given, strict=True)):
-        words = {1: "rows of features", 3: "images of channels, height, width"}
+        words = {
+            1: "rows of features",
+            2: "texts of vocabulary, tokens",
+            3: "images of channels, height, width",
+        }
         message = (
             f"{speaker.name} reads {words.get(len(wanted), 'input of shape')} {_shape(wanted)} and the data set gives "
-            f"{_shape(given)} ({kind_of(speaker.data)}). Post the teacher with the `input` it needs, or the data set "
+            f"{_shape(given)} ({kind_of(given)}). Post the teacher with the `input` it needs, or the data set "
             "in its form"
         )
+        yield Fault(speaker.member.loc, "input_differs", message)
+    elif isinstance(teacher.architecture, Student) and (misfit := teacher.architecture.misfit(given)):
+        message = f"{speaker.name} cannot read the data: {misfit[1]}. Post the data set with a lower `text.max_length`"
         yield Fault(speaker.member.loc, "input_differs", message)
 
 

@@ -7,7 +7,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from models.spec.base import Entry, Name
 
 #: What a student can be trained for.
-TaskName = Literal["image_classification", "audio_classification", "tabular_classification", "tabular_regression"]
+TaskName = Literal[
+    "image_classification",
+    "audio_classification",
+    "text_classification",
+    "tabular_classification",
+    "tabular_regression",
+]
 #: What an upload can be handed in as: samples to train on, or what a teacher said of the rows of another data set.
 UploadTask = Literal[TaskName, "teacher_outputs"]
 Labelling = Literal["required", "partial", "none"]
@@ -17,6 +23,7 @@ Format = Literal["auto", "image_folder", "audio_folder", "npz", "idx", "csv", "p
 TASKS: dict[TaskName, str] = {
     "image_classification": "One class for each image; scored by accuracy.",
     "audio_classification": "One class for each recording; scored by accuracy.",
+    "text_classification": "One class for each text; scored by accuracy.",
     "tabular_classification": "One class for each row of a table; scored by accuracy.",
     "tabular_regression": "One number for each row of a table; scored by its error.",
 }
@@ -95,6 +102,57 @@ class _Tokenizer(Entry):
         return {}
 
 
+class Bytes(_Tokenizer):
+    """A token for each byte of the text's UTF-8; needs no vocabulary, but eight times as many tokens as words."""
+
+    type: Literal["bytes"] = "bytes"
+
+
+class Words(_Tokenizer):
+    """A token for each word in lower case and each mark; rare words are [UNK].
+
+    The vocabulary is a file `vocab.txt` packed with the table, or else that of the training rows.
+    """
+
+    type: Literal["words"] = "words"
+    size: int = Field(default=20_000, ge=16, le=100_000, description="The commonest words are kept, up to so many.")
+    min_count: int = Field(default=2, ge=1, le=1_000_000, description="Words that are met less often are [UNK].")
+
+
+class WordPiece(_Tokenizer):
+    """BERT's own: words are cut into the longest pieces that a vocabulary has.
+
+    The vocabulary is a file `vocab.txt` packed with the table, a token a line, as published checkpoints bring it.
+    """
+
+    type: Literal["wordpiece"] = "wordpiece"
+    lower_case: bool = Field(
+        default=True, description="Text in lower case without accents: of vocabularies that are called uncased."
+    )
+
+    def how(self) -> dict[str, bool]:
+        """Whether case and accents count."""
+        return {"lower_case": self.lower_case}
+
+
+Tokenizer = Annotated[Bytes | Words | WordPiece, Field(discriminator="type")]
+
+
+class TextOptions(Entry):
+    """How texts become token ids. Each is [CLS], its tokens, [SEP], and [PAD] up to the length of all."""
+
+    column: ColumnName | None = Field(
+        default=None, description="The column with the texts. Left out: of those beside the target the longest-winded."
+    )
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        le=8192,
+        description="Longer texts are cut off after so many tokens, [CLS] and [SEP] included.",
+    )
+    tokenizer: Tokenizer = Words()
+
+
 class TableOptions(Entry):
     """How a table becomes rows of features and a target."""
 
@@ -125,6 +183,7 @@ class DatasetSpec(Entry):
     split: Split = Split()
     image: ImageOptions = ImageOptions()
     audio: AudioOptions = AudioOptions()
+    text: TextOptions = TextOptions()
     table: TableOptions = TableOptions()
     classes: list[Name] | None = Field(
         default=None,

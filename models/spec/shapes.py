@@ -1,6 +1,24 @@
-"""Shapes of what layers give, for one sample: (C, H, W) of a map, (D,) of a vector. Known without any network."""
+"""Shapes of what goes into networks and of what layers give, for one sample. Known without any network.
+
+What goes in: (C, H, W) an image, (D,) a row of a table, (V, L) a text of L tokens, each one of V. What layers give:
+(C, H, W) a map, (D,) a vector, (L, D) a sequence.
+"""
+
+from typing import Literal
 
 Shape = tuple[int, ...]
+Kind = Literal["image", "table", "text"]
+
+
+def kind_of(in_shape: Shape) -> Kind:
+    """What goes in where inputs have this shape."""
+    kinds: dict[int, Kind] = {1: "table", 2: "text", 3: "image"}
+    return kinds[len(in_shape)]
+
+
+def stored(in_shape: Shape) -> Shape:
+    """The shape of one row as it is stored and as the network takes it: a text is (L,), the ids of its tokens."""
+    return in_shape[1:] if kind_of(in_shape) == "text" else in_shape
 
 
 def slid(shape: Shape, kernel: int, stride: int, padding: int = 0, channels: int | None = None) -> Shape:

@@ -5,44 +5,15 @@ from the data set, never from the spec.
 """
 
 from itertools import accumulate
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from models.spec.base import Documented
 from models.spec.layers import Activation, Layer, Width
 from models.spec.shapes import Shape, halved
-
-
-class Student(Documented):
-    """What all architectures share."""
-
-    type: str
-    #: "image" takes (C, H, W), "table" takes (D,).
-    takes: ClassVar[frozenset[str]] = frozenset({"image"})
-    #: Members of the family that are in circulation: an upload that fits nothing is compared with these.
-    known: ClassVar[tuple[dict[str, Any], ...]] = ()
-
-    def stage_names(self) -> list[str] | None:
-        """Module paths of the stage features, shallow to deep; None where only the built network can say."""
-        return None
-
-    def stage_shapes(self, in_shape: Shape) -> dict[str, Shape] | None:
-        """Shapes of the stage features for one input of `in_shape`, as torch would give them.
-
-        None where only the built network can say, or where the architecture cannot take such an input.
-        """
-        names = self.stage_names()
-        if names is None or not self._can_take(in_shape):
-            return None
-        return dict(zip(names, self._stage_shapes(in_shape), strict=True))
-
-    def _can_take(self, in_shape: Shape) -> bool:
-        return len(in_shape) == 3
-
-    def _stage_shapes(self, in_shape: Shape) -> list[Shape]:
-        """One for each of the stage names."""
-        raise NotImplementedError
+from models.spec.student import Student as Student  # noqa: PLC0414 - all the menu is to be had here
+from models.spec.text_students import Bag, Bert, TextCnn
 
 
 class MLP(Student):
@@ -59,9 +30,6 @@ class MLP(Student):
     def stage_names(self) -> list[str]:
         """One for each hidden layer."""
         return [f"hidden.{at}" for at in range(len(self.hidden))]
-
-    def _can_take(self, _in_shape: Shape) -> bool:
-        return True
 
     def _stage_shapes(self, _in_shape: Shape) -> list[Shape]:
         return [(width,) for width in self.hidden]
@@ -261,7 +229,7 @@ class Layers(Student):
 
 
 Architecture = Annotated[
-    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers,
+    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers | Bert | Bag | TextCnn,
     Field(discriminator="type"),
 ]
 

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from models.spec.base import Entry
 from models.spec.students import MLP, VGG, Layers, MobileNetV2, Onnx, ResNet, ShuffleNetV2, Timm, WideResNet
+from models.spec.text_students import Bag, Bert, TextCnn
 
 TeacherArchitecture = Annotated[
-    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers | Onnx,
+    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers | Bert | Bag | TextCnn | Onnx,
     Field(discriminator="type"),
 ]
 

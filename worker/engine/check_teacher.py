@@ -144,6 +144,11 @@ def _causes(order: WorkOrder, record: TeacherMeta | None) -> str:
             "Likely causes: outputs of other rows than `rows` says, which counts the rows of the canonical data set, "
             "or the order of the classes."
         )
+    if order.dataset.text is not None:
+        return (
+            "Likely causes: another tokenizer or another vocabulary than the data set's (the same tokens have to stand "
+            "in the same lines), or the order of the classes."
+        )
     if len(order.dataset.input_shape) != 3:
         return (
             "Likely causes: the order or the scaling of the feature columns, which must be those of the data set's "

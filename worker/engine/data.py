@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.errors import UserInput
 from models.canonical import SPLITS, DatasetMeta
+from models.spec.shapes import stored
 from worker.engine.seeds import derive
 from worker.engine.stream import FileRows
 
@@ -30,7 +31,8 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class Rows:
-    """A few samples: raw (B, D), or (B, C, H, W) in channels-last memory; y (B,), ids (B,) the row numbers."""
+    """A few samples: raw (B, D), token ids (B, L), or (B, C, H, W) in channels-last memory; y (B,), ids (B,) the row
+    numbers."""
 
     raw: Tensor
     y: Tensor
@@ -196,7 +198,7 @@ def home(x: Tensor, device: torch.device) -> torch.device:
 
 def _refuse_wrong_shape(x: Tensor, y: Tensor, split: Tensor, meta: DatasetMeta) -> None:
     assert len(x) == len(y) == len(split), "a canonical file has one label and one split for each row"
-    assert tuple(x.shape[1:]) == meta.input_shape, "a canonical file has the shape that its record says"
+    assert tuple(x.shape[1:]) == stored(meta.input_shape), "a canonical file has the shape that its record says"
 
 
 def _refuse_not_finite(x: Tensor) -> None:

@@ -21,6 +21,8 @@ Shapes = Mapping[str, Shape]
 WORTH_SAYING = 0.3
 #: An image size that every family takes; few shapes depend on it.
 SIZE = (224, 224)
+#: The same of tokens.
+LENGTH = 4
 #: Outputs and inputs where a checkpoint has neither convolution nor matrix.
 ANYTHING = (10, 3)
 #: Alike in shapes but not in names counts a little less than alike in both.
@@ -105,7 +107,8 @@ def _inputs_and_outputs(architecture: Student, shapes: dict[str, Shape]) -> tupl
 
 
 def _shapes_of(architecture: Student, inputs: int, outputs: int) -> dict[str, Shape]:
-    in_shape = (inputs, *SIZE) if architecture.takes == {"image"} else (inputs,)
+    beside = {"image": SIZE, "text": (LENGTH,), "table": ()}
+    in_shape = (inputs, *beside[next(iter(architecture.takes)) if len(architecture.takes) == 1 else "table"])
     with torch.device("meta"):
         net = family(architecture.type).build(in_shape, outputs, **config(architecture))
     return _without_counters({key: tensor.shape for key, tensor in net.state_dict().items()})

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.errors import Rejected, UserConfig
 from models.spec.students import Student, config
+from worker.engine.noise import blank
 
 #: With its gradients and moments, 16 bytes each, a network of this size takes 32 GB.
 MAX_PARAMETERS = 2_000_000_000
@@ -128,5 +129,5 @@ def _trace(module: nn.Module, in_shape: tuple[int, ...]) -> Tensor:
     """The output for one sample, as a shape without numbers."""
     state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     with evaluating(module), torch.device("meta"):
-        out: Tensor = functional_call(module, state, torch.empty(1, *in_shape))
+        out: Tensor = functional_call(module, state, blank(in_shape))
     return out

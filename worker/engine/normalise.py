@@ -16,7 +16,7 @@ View = Callable[[Tensor], Tensor]
 
 
 def as_it_is(raw_ND: Tensor) -> Tensor:
-    """A table's features, which intake has standardised already."""
+    """A table's features, which intake has standardised already, or a text's token ids."""
     return raw_ND
 
 
@@ -75,7 +75,7 @@ class TeacherView:
 
 
 def teacher_shape(teacher: TeacherMeta, data: DatasetMeta) -> tuple[int, ...]:
-    """What the teacher is given of this data, channels first: (C, H, W) or (D,)."""
+    """What the teacher is given of this data, channels first: (C, H, W), (D,), or (V, L) of a text."""
     if len(data.input_shape) != 3:
         return data.input_shape
     return (data.input_shape[0], *(teacher.input.size or data.input_shape[1:]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from models.spec.shapes import stored
 from models.work import WorkOrder
 from worker.engine.answers import teacher_figures
 from worker.engine.attempt import Attempt
@@ -205,6 +206,8 @@ def _precision(parts: Parts) -> dict[str, str]:
 def _input(order: WorkOrder) -> dict[str, Any]:
     """How the student wants its input."""
     data = order.dataset
+    if data.text is not None:
+        return {"shape": list(stored(data.input_shape)), **data.text.model_dump(mode="json")}
     if len(data.input_shape) != 3:
         return {"shape": list(data.input_shape), "columns": [column.name for column in data.columns]}
     mean, std = student_figures(data)

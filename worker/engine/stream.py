@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_DTYPES = {"U8": torch.uint8, "F32": torch.float32}
+_DTYPES = {"U8": torch.uint8, "F32": torch.float32, "I32": torch.int32}
 
 
 class FileRows:

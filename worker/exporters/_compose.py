@@ -7,7 +7,7 @@ their syntax: imports go to the top, and what only intake needs is left out.
 import ast
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from pprint import pformat
 from types import ModuleType
@@ -19,23 +19,29 @@ from worker.engine.networks import family
 from worker.engine.normalise import student_figures
 
 PARTS = Path(__file__).with_name("serving")
+TOKENIZERS = Path(__file__).parents[1] / "tokenizers"
+#: Of strings, the first line of which begins behind the name.
+_NARROW = 100
 #: What a family has for reading strange checkpoints.
 FOR_INTAKE = {"infer", "guess"}
 #: Names of ours, which a part imports from another part.
 OURS = "worker"
 
 
-def compose(order: WorkOrder) -> str:
-    """The text of student.py."""
+def compose(order: WorkOrder, vocabulary: Sequence[str] = ()) -> str:
+    """The text of student.py; `vocabulary` is that of a data set of texts, by id."""
     serving, given, shown = _kind(order)
     made_by = family(order.spec.student.type)
     parts = [
         inspect.getsource(made_by),
         (PARTS / "loading.py").read_text(),
+        *_tokenizer(order),
         (PARTS / serving).read_text(),
     ]
     code = "\n\n\n".join("".join(_kept(part)).strip("\n") for part in parts)
     constants = "\n".join(f"{name} = {pformat(value, width=118)}" for name, value in _constants(order).items())
+    if order.dataset.text is not None:
+        constants += f"\nVOCABULARY = {pformat(' '.join(vocabulary), width=_NARROW)}"
     docstring = f'"""{_introduction(order, given, shown)}\n{made_by.__doc__}"""'
     return f"{docstring}\n\n{_imports(parts, code)}\n\n{constants}\n\n\n{code}\n"
 
@@ -50,9 +56,19 @@ def _kind(order: WorkOrder) -> tuple[str, str, str]:
     """(the part for that kind of data, what a file is called, what `predict` takes)."""
     if order.dataset.spectrum is not None:
         return "sounds.py", "sound.wav", 'student.read("sound.wav")'
+    if order.dataset.text is not None:
+        return "texts.py", "lines.txt", '["a text"]'
     if len(order.dataset.input_shape) == 3:
         return "images.py", "image.png", "pixels"
     return "tables.py", "rows.csv", "rows"
+
+
+def _tokenizer(order: WorkOrder) -> list[str]:
+    """The source of what makes token ids of texts; nothing for other data."""
+    text = order.dataset.text
+    return (
+        [] if text is None else [(TOKENIZERS / f"{name}.py").read_text() for name in ("framing", text.tokenizer.type)]
+    )
 
 
 def _introduction(order: WorkOrder, given: str, shown: str) -> str:
@@ -84,6 +100,8 @@ def _constants(order: WorkOrder) -> dict[str, Any]:
         mean, std = student_figures(data)
         sound = {"SPECTRUM": data.spectrum.model_dump()} if data.spectrum else {}
         return {**shared, "MEAN": mean, "STD": std, **sound}
+    if data.text is not None:
+        return {**shared, "TOKENIZER": data.text.tokenizer.how()}
     target = data.target.model_dump() if data.target else None
     return {**shared, "COLUMNS": [column.model_dump() for column in data.columns], "TARGET": target}
 

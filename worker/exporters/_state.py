@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from worker.engine.networks import evaluating
+from worker.engine.noise import noise
 from worker.engine.taps import unwrapped
 
 #: How many samples what was written is compared on.
@@ -20,8 +21,8 @@ def plain_state(module: nn.Module) -> OrderedDict[str, Tensor]:
 
 
 def samples(in_shape: tuple[int, ...]) -> Tensor:
-    """(NUM_SAMPLES, *in_shape) standard normal inputs, the same each time."""
-    return torch.randn(NUM_SAMPLES, *in_shape, generator=torch.Generator().manual_seed(0))
+    """NUM_SAMPLES inputs of the kind that the network takes, the same each time."""
+    return noise(NUM_SAMPLES, in_shape)
 
 
 def outputs(module: nn.Module, x: Tensor) -> Tensor:

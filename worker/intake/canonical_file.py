@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_DTYPES = {"uint8": "U8", "float32": "F32", "int64": "I64"}
+_DTYPES = {"uint8": "U8", "int32": "I32", "float32": "F32", "int64": "I64"}
 _COPY_BYTES = 4 * 2**20
 _ALIGNMENT = 8
 

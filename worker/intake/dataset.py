@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from core.errors import Rejected
 from models.canonical import DatasetMeta, OutputsMeta
 from models.spec.base import Entry
-from models.spec.data import AudioOptions, DatasetSpec, ImageOptions, TableOptions
+from models.spec.data import AudioOptions, DatasetSpec, ImageOptions, TableOptions, TextOptions
 from models.work import IntakeOrder, IntakeResult
-from worker.intake import given_outputs, image_rows, table_rows
+from worker.intake import given_outputs, image_rows, table_rows, text_rows, vocabulary
 from worker.intake.dataset_report import accepted, rejected
 from worker.intake.reading import reader_for
 from worker.readers.base.case import Case
@@ -22,7 +22,12 @@ from worker.readers.base.limits import LIMITS, Limits
 
 FILE = "data.safetensors"
 #: What a spec says of each kind of data where it says nothing.
-_OPTIONS: dict[str, Entry] = {"image": ImageOptions(), "audio": AudioOptions(), "table": TableOptions()}
+_OPTIONS: dict[str, Entry] = {
+    "image": ImageOptions(),
+    "audio": AudioOptions(),
+    "text": TextOptions(),
+    "table": TableOptions(),
+}
 
 
 def convert(order: IntakeOrder, workdir: Path, limits: Limits = LIMITS) -> IntakeResult:
@@ -64,14 +69,19 @@ def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMe
         sounds = reader_for(content, ["read_sounds"], case).read_sounds(content, case)
         meta = image_rows.convert(sounds, case, target, case.spec.task)
         return meta.model_copy(update={"spectrum": sounds.spectrum})
+    if case.spec.task == "text_classification":
+        _warn_of_unused(case, "text", "table")
+        content, given = vocabulary.take_file(content, case)
+        texts = reader_for(content, ["read_table"], case).read_table(content, case)
+        return text_rows.convert(texts, given, case, target)
     _warn_of_unused(case, "table")
     reader = reader_for(content, ["read_table"], case)
     return table_rows.convert(reader.read_table(content, case), case, target)
 
 
-def _warn_of_unused(case: Case, used: str) -> None:
+def _warn_of_unused(case: Case, *used: str) -> None:
     for name, default in _OPTIONS.items():
-        if name != used and getattr(case.spec, name) != default:
+        if name not in used and getattr(case.spec, name) != default:
             case.warned("unused", f"What `{name}` says has no meaning for the task {case.spec.task}.")
 
 

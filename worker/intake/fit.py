@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from core.errors import Problem, Rejected, UserConfig
 from models.canonical import Tap
+from models.spec.shapes import kind_of
 from models.spec.students import Student, config
 from worker.engine.nearest import nearest
 from worker.engine.networks import Network, build_network, count_flops, evaluating, family, infer_io
+from worker.engine.noise import noise
 from worker.engine.taps import turned_stages
 from worker.intake.keys import Weights
 from worker.intake.report import Report
@@ -24,8 +26,12 @@ Shape = tuple[int, ...]
 
 #: Heights and widths to try where neither the user nor the architecture names one.
 _SIDES = (32, 28, 64, 8, 224)
+#: How many tokens to try; any text within a network's positions can be read.
+_TOKENS = 4
 #: Counted by batch norm since torch 0.4.1, and of no use to a trained network.
 _COUNTER = "num_batches_tracked"
+#: The numbers 0, 1, 2 ... that transformers stored before 4.31.
+_PLACES = "embeddings.position_ids"
 _LISTED = 200
 _NAMED = 3
 
@@ -70,7 +76,7 @@ class Fitted:
     network: Network
     in_shape: Shape
     num_outputs: int
-    #: False where only images of `in_shape` can go in.
+    #: False where only inputs of `in_shape` can go in.
     any_size: bool
     taps: list[Tap]
 
@@ -115,7 +121,7 @@ def _first(names: list[str]) -> str:
 
 def _names_alone(architecture: Student, shapes: Mapping[str, Shape]) -> Misfit:
     """The names that differ, for weights of which not even the number of inputs and outputs can be read off."""
-    for in_shape in ((3, 32, 32), (3, 224, 224), (8,)):
+    for in_shape in ((3, 32, 32), (3, 224, 224), (8,), (8, _TOKENS)):
         with suppress(Rejected):
             wanted = _sketch(architecture, in_shape, 10)
             return _compare({name: shapes.get(name, shape) for name, shape in wanted.items()}, shapes)
@@ -159,7 +165,10 @@ def _sketch(architecture: Student, in_shape: Shape, num_outputs: int) -> dict[st
 def _input_shapes(
     architecture: Student, shapes: Mapping[str, Shape], inputs: int, sizes: list[tuple[int, int]]
 ) -> Iterator[Shape]:
-    """Images where the architecture takes nothing else, or where anything is a convolution; else rows."""
+    """Texts where it takes them; images where it takes nothing else, or where anything is a convolution; else rows."""
+    if "text" in architecture.takes:
+        yield (inputs, _TOKENS)
+        return
     if "table" in architecture.takes and not any(len(shape) == 4 for shape in shapes.values()):
         yield (inputs,)
         return
@@ -170,7 +179,7 @@ def _input_shapes(
 def _compare(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Misfit:
     return Misfit(
         [name for name in wanted if name not in found and not name.endswith(_COUNTER)],
-        [name for name in found if name not in wanted],
+        [name for name in found if name not in wanted and not name.endswith(_PLACES)],
         [(name, shape, found[name]) for name, shape in wanted.items() if name in found and found[name] != shape],
     )
 
@@ -207,7 +216,7 @@ def _try(network: Network, in_shape: Shape, num_outputs: int) -> list[Tap]:
     ]
     try:
         with evaluating(module):
-            scores = module(_noise(2, in_shape))
+            scores = module(noise(2, in_shape))
     finally:
         for hook in hooks:
             hook.remove()
@@ -221,13 +230,9 @@ def _try(network: Network, in_shape: Shape, num_outputs: int) -> list[Tap]:
     return list(taps.values())
 
 
-def _noise(num_rows: int, in_shape: Shape) -> Tensor:
-    return torch.randn((num_rows, *in_shape), generator=torch.Generator().manual_seed(0))
-
-
 def _takes_any_size(module: nn.Module, in_shape: Shape) -> bool:
     if len(in_shape) != 3:
-        return False
+        return kind_of(in_shape) == "text"  # what is too long, the architecture says
     channels, height, width = in_shape
     try:
         count_flops(module, (channels, height + 32, width + 32))

@@ -15,8 +15,8 @@ from worker.readers.base.case import Case
 from worker.readers.base.content import Content
 
 _WANTED = (
-    "Images come as a zip or tar of class folders, as npz or IDX; sounds as class folders of WAV files; tables "
-    "and outputs of a teacher as CSV, Parquet or npz."
+    "Images come as a zip or tar of class folders, as npz or IDX; sounds as class folders of WAV files; tables, "
+    "texts and outputs of a teacher as CSV or Parquet, tables and outputs as npz too."
 )
 
 

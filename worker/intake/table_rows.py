@@ -1,6 +1,6 @@
 """A table to the canonical file: target and split first, then what each column is, then the features."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _BINS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class Rows:
     """Which rows count (N,), and of those the target and the split (n,)."""
 
     keep: NDArray[np.bool_]
@@ -40,7 +40,7 @@ def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
     name, features = _roles(table, case)
     told = f"The target is column {name!r}" if name is not None else "There is no target"
     case.passed("target", f"{told}; {len(features)} columns are looked at for features.")
-    settle_rows = _regression if case.spec.task == "tabular_regression" else _classification
+    settle_rows = _regression if case.spec.task == "tabular_regression" else classification
     rows = settle_rows(table, name, case)
     columns = settle_columns(_profile(table, features, rows, case), case)
     shape = (len(rows.y), sum(column.num_features for column in columns))
@@ -51,14 +51,14 @@ def convert(table: Table, case: Case, target: Path) -> DatasetMeta:
     raw = case.new_scratch(".x")
     with raw.open("wb") as out:
         names = [column.name for column in columns]
-        for batch, _ in _kept(table, names, rows, case.limits.block_bytes // (4 * shape[1])):
+        for batch, _ in kept(table, names, rows, case.limits.block_bytes // (4 * shape[1])):
             out.write(encode(batch, columns, case).data)
     write_canonical(target, RawTensor(raw, "float32", shape), rows.y, rows.split)
     name_first_rows(np.flatnonzero(rows.keep), case, table.row_name)
     return _meta(rows, columns, case)
 
 
-def _meta(rows: _Rows, columns: list[Column], case: Case) -> DatasetMeta:
+def _meta(rows: Rows, columns: list[Column], case: Case) -> DatasetMeta:
     return DatasetMeta(
         task="tabular_classification" if rows.target is None else "tabular_regression",
         counts=count_splits(rows.split, case),
@@ -77,16 +77,7 @@ def _roles(table: Table, case: Case) -> tuple[str | None, list[str]]:
     Raises: Rejected where the spec names a column that is not there.
     """
     options, by = case.spec.table, case.spec.split.column
-    wanted = [
-        ("/table/target", options.target),
-        ("/split/column", by),
-        *((f"/table/ignore/{place}", name) for place, name in enumerate(options.ignore)),
-        *((f"/table/categorical/{place}", name) for place, name in enumerate(options.categorical)),
-    ]
-    for pointer, name in wanted:
-        if name is not None and name not in table.columns:
-            shown = ", ".join(table.columns[:50]) + (" ..." if len(table.columns) > 50 else "")
-            raise Rejected.at(pointer, f"There is no column {name!r}. The columns are: {shown}.", code="columns")
+    check_named(table, case)
     aside = {*options.ignore, by}
     if table.index is not None and table.index not in (options.target, *options.ignore, *options.categorical, by):
         aside.add(table.index)
@@ -109,8 +100,33 @@ def _roles(table: Table, case: Case) -> tuple[str | None, list[str]]:
     return target, [name for name in rest if name != target]
 
 
-def _classification(table: Table, name: str | None, case: Case) -> _Rows:
+def check_named(table: Table, case: Case, more: Mapping[str, str | None] | None = None) -> None:
+    """Raises: Rejected where the spec names a column that is not there. `more`: by where in the spec they are named."""
+    options = case.spec.table
+    wanted = {
+        "/table/target": options.target,
+        "/split/column": case.spec.split.column,
+        **{f"/table/ignore/{place}": name for place, name in enumerate(options.ignore)},
+        **{f"/table/categorical/{place}": name for place, name in enumerate(options.categorical)},
+        **(more or {}),
+    }
+    for pointer, name in wanted.items():
+        if name is not None and name not in table.columns:
+            shown = ", ".join(table.columns[:50]) + (" ..." if len(table.columns) > 50 else "")
+            raise Rejected.at(pointer, f"There is no column {name!r}. The columns are: {shown}.", code="columns")
+
+
+def classification(
+    table: Table, name: str | None, case: Case, lacking: NDArray[np.bool_] | None = None, why: str = ""
+) -> Rows:
+    """Which rows count, with class and split. `lacking` (N,): rows that cannot be used, and why.
+
+    Raises: Rejected where classes, splits or too many bad rows forbid it.
+    """
     official, placed = targets.official_split(table, case.spec.split.column, case)
+    if lacking is not None:
+        targets.note_bad(table, placed & lacking, why, case)
+        placed = placed & ~lacking
     labels, keep = none(len(official)), placed
     if name is not None:
         labels = targets.without_dots(targets.read_labels(table, name, case), official, name, case)
@@ -122,7 +138,7 @@ def _classification(table: Table, name: str | None, case: Case) -> _Rows:
     y = codes[keep]
     settled = split.settle(official[keep], *split.class_strata(y, names), case)
     classes.check_presence(names, y, settled, case)
-    return _Rows(keep, y, y != MISSING, settled, names, None)
+    return Rows(keep, y, y != MISSING, settled, names, None)
 
 
 def _kept_labels(table: Table, name: str, labels: Labels, placed: NDArray[np.bool_], case: Case) -> NDArray[np.bool_]:
@@ -134,7 +150,7 @@ def _kept_labels(table: Table, name: str, labels: Labels, placed: NDArray[np.boo
     return keep
 
 
-def _regression(table: Table, name: str | None, case: Case) -> _Rows:
+def _regression(table: Table, name: str | None, case: Case) -> Rows:
     if case.spec.classes is not None:
         raise Rejected.at("/classes", "A regression has no classes; leave `classes` out.", code="classes")
     official, placed = targets.official_split(table, case.spec.split.column, case)
@@ -163,7 +179,7 @@ def _regression(table: Table, name: str | None, case: Case) -> _Rows:
     if has_label.any():
         _describe_target(target, figures, values, settled, case)
     y = ((values - mean) / std).astype(np.float32)
-    return _Rows(keep, y, has_label, settled, [], target)
+    return Rows(keep, y, has_label, settled, [], target)
 
 
 def _kept_values(
@@ -208,16 +224,16 @@ def _describe_target(
     case.facts["target"] = {**target.model_dump(), "min": figures.low, "max": figures.high}
 
 
-def _profile(table: Table, features: Sequence[str], rows: _Rows, case: Case) -> list[Profile]:
+def _profile(table: Table, features: Sequence[str], rows: Rows, case: Case) -> list[Profile]:
     profiles = [Profile(name, name in case.spec.table.categorical) for name in features]
-    for batch, places in _kept(table, features, rows, case.limits.block_bytes // (8 * len(features))):
+    for batch, places in kept(table, features, rows, case.limits.block_bytes // (8 * len(features))):
         in_train = rows.split[places] == TRAIN
         for profile, array in zip(profiles, batch.columns, strict=True):
             profile.add(array, in_train, case)
     return profiles
 
 
-def _kept(table: Table, names: Sequence[str], rows: _Rows, max_rows: int) -> Iterator[tuple[RecordBatch, slice]]:
+def kept(table: Table, names: Sequence[str], rows: Rows, max_rows: int) -> Iterator[tuple[RecordBatch, slice]]:
     """(batch of rows that count, which of them it holds), at most `max_rows` a batch."""
     start, done = 0, 0
     for whole in table.batches(names):

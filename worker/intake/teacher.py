@@ -139,7 +139,7 @@ def _describe(fitted: Fitted, spec: TeacherSpec, own: preset.Figures | None) -> 
     return TeacherMeta(
         architecture=spec.architecture,
         input=wanted.model_copy(update={"size": size}),
-        input_shape=(fitted.in_shape[0], -1, -1) if fitted.any_size else fitted.in_shape,
+        input_shape=(fitted.in_shape[0], *(-1 for _ in fitted.in_shape[1:])) if fitted.any_size else fitted.in_shape,
         num_outputs=fitted.num_outputs,
         output_kind=auto if spec.outputs == "auto" else spec.outputs,
         taps=fitted.taps,

@@ -15,7 +15,7 @@ from models.spec.base import Documented, Entry, ModulePath, Weight
 from models.spec.data import TaskName
 
 CLASSIFICATION: frozenset[TaskName] = frozenset(
-    {"image_classification", "audio_classification", "tabular_classification"}
+    {"image_classification", "audio_classification", "text_classification", "tabular_classification"}
 )
 REGRESSION: frozenset[TaskName] = frozenset({"tabular_regression"})
 EVERY_TASK: frozenset[TaskName] = CLASSIFICATION | REGRESSION

@@ -131,7 +131,7 @@ def test_a_file_that_needs_more_than_torch_is_never_handed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     net, chosen = made(SMALL_MLP, ROWS)
-    monkeypatch.setattr(source, "compose", lambda order: f"{compose(order)}\n{line}\n")
+    monkeypatch.setattr(source, "compose", lambda *given: f"{compose(*given)}\n{line}\n")
     with pytest.raises(Internal, match=r"does not run by itself.*it imports"):
         source.export(net, chosen, tmp_path)
     assert list(tmp_path.iterdir()) == []

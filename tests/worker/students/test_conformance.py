@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import worker.students
 from core.errors import Rejected, UserConfig
 from models.spec.students import Architecture, Student
 from worker.engine.networks import Network, build_network, evaluating, family, infer_io
+from worker.engine.noise import noise
 
 FOLDER = Path(inspect.getfile(worker.students)).parent
 FAMILIES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
@@ -42,8 +44,13 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "mlp": {"hidden": [24, 12], "batch_norm": True, "dropout": 0.1},
     "mobilenetv2": {"width": 0.25},
+    "bert": {"layers": 2, "hidden": 24, "heads": 3, "max_positions": 40},
+    "bag": {"embedding": 8, "hidden": [6]},
+    "text_cnn": {"embedding": 8, "channels": 5, "widths": [1, 2, 5]},
 }
-SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
+#: Texts: the size of the vocabulary, and tokens.
+TEXTS = [(40, 4), (260, 33)]
 NUM_OUTPUTS = 5
 
 
@@ -55,9 +62,21 @@ def architecture(kind: str, **changes: Any) -> Student:
     return student
 
 
-def network(kind: str, in_shape: tuple[int, ...] = (3, 32, 32), seed: int = 0) -> Network:
+def takes(kind: str, what: str) -> bool:
+    return what in architecture(kind).takes
+
+
+def shapes(kind: str) -> list[tuple[int, ...]]:
+    """Inputs of the kind that it takes, images where it takes several; the last is the usual one."""
+    return [*IMAGES] if takes(kind, "image") else [*TEXTS]
+
+
+CASES = [pytest.param(kind, shape, id=f"{kind}-{shape}") for kind in FAMILIES for shape in shapes(kind)]
+
+
+def network(kind: str, in_shape: tuple[int, ...] = (), seed: int = 0) -> Network:
     torch.manual_seed(seed)
-    return build_network(architecture(kind), in_shape, NUM_OUTPUTS)
+    return build_network(architecture(kind), in_shape or shapes(kind)[-1], NUM_OUTPUTS)
 
 
 @cache
@@ -67,7 +86,7 @@ def shared(kind: str, in_shape: tuple[int, ...]) -> Network:
 
 
 def inputs(in_shape: tuple[int, ...], num: int = 4) -> Tensor:
-    return torch.randn(num, *in_shape, generator=torch.Generator().manual_seed(1))
+    return noise(num, in_shape)
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -95,9 +114,8 @@ def test_the_folder_and_the_menu_name_the_same_families() -> None:
     assert sorted(choice.model_fields["type"].default for choice in Student.__subclasses__()) == FAMILIES
 
 
-@pytest.mark.parametrize("in_shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_it_learns_from_any_small_image(kind: str, in_shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("kind", "in_shape"), CASES)
+def test_it_learns_from_any_small_input(kind: str, in_shape: tuple[int, ...]) -> None:
     net = network(kind, in_shape).module
     assert net.training
     logits = net(inputs(in_shape))
@@ -111,8 +129,7 @@ def test_it_learns_from_any_small_image(kind: str, in_shape: tuple[int, ...]) ->
         assert net(inputs(in_shape, 1)).isfinite().all()
 
 
-@pytest.mark.parametrize("in_shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize(("kind", "in_shape"), CASES)
 def test_its_embedding_is_what_goes_into_the_head(kind: str, in_shape: tuple[int, ...]) -> None:
     net = shared(kind, in_shape)
     head = net.module.get_submodule(net.head)
@@ -128,8 +145,7 @@ def test_its_embedding_is_what_goes_into_the_head(kind: str, in_shape: tuple[int
         torch.testing.assert_close(nn.functional.linear(embedding, head.weight, head.bias), logits)
 
 
-@pytest.mark.parametrize("in_shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize(("kind", "in_shape"), CASES)
 def test_its_stages_run_from_shallow_to_deep(kind: str, in_shape: tuple[int, ...]) -> None:
     net = shared(kind, in_shape)
     assert net.stages
@@ -137,7 +153,7 @@ def test_its_stages_run_from_shallow_to_deep(kind: str, in_shape: tuple[int, ...
     with evaluating(net.module):
         found = outputs_of_modules(net, net.stages, inputs(in_shape))
     assert list(found) == net.stages
-    places = [out.shape[2] * out.shape[3] if out.ndim == 4 else 1 for out, _ in found.values()]
+    places = [out[0, 0].numel() if out.ndim == 4 else 1 for out, _ in found.values()]
     assert places == sorted(places, reverse=True)
     names = architecture(kind).stage_names()
     assert names is None or names == net.stages
@@ -148,24 +164,23 @@ def test_what_a_stage_gave_is_not_changed_later(kind: str) -> None:
     net = network(kind)
     # Of our own families any module at all; a library's are only held to their stages.
     paths = net.stages if kind == "timm" else [path for path, _ in net.module.named_modules() if path]
-    for path, (out, copy) in outputs_of_modules(net, paths, inputs((3, 32, 32))).items():
+    for path, (out, copy) in outputs_of_modules(net, paths, inputs(shapes(kind)[-1])).items():
         assert torch.equal(out, copy), path
 
 
-@pytest.mark.parametrize("in_shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize(("kind", "in_shape"), CASES)
 def test_a_state_dict_says_what_goes_in_and_out(kind: str, in_shape: tuple[int, ...]) -> None:
-    channels, height, width = in_shape
+    expected = prod(in_shape) if kind == "mlp" else in_shape[0]
     found = infer_io(architecture(kind), shapes_of(shared(kind, in_shape).module))
-    assert found == (channels * height * width if kind == "mlp" else channels, NUM_OUTPUTS)
+    assert found == (expected, NUM_OUTPUTS)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_state_dict_without_its_head_is_rejected(kind: str) -> None:
-    net = shared(kind, (3, 32, 32))
-    shapes = {name: shape for name, shape in shapes_of(net.module).items() if not name.startswith(net.head)}
+    net = shared(kind, shapes(kind)[-1])
+    rest = {name: shape for name, shape in shapes_of(net.module).items() if not name.startswith(net.head)}
     with pytest.raises(Rejected, match=rf"has no tensor '{net.head}.weight'"):
-        infer_io(architecture(kind), shapes)
+        infer_io(architecture(kind), rest)
     with pytest.raises(Rejected, match="too few dimensions"):
         infer_io(architecture(kind), dict.fromkeys(shapes_of(net.module), ()))
 
@@ -174,7 +189,7 @@ def test_a_state_dict_without_its_head_is_rejected(kind: str) -> None:
 def test_a_seed_decides_the_weights_and_a_state_dict_carries_them(kind: str) -> None:
     one, same, other = (network(kind, seed=seed).module for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
-    x = inputs((3, 32, 32))
+    x = inputs(shapes(kind)[-1])
     one(x)  # moves the statistics of batch norm away from where they start
     with evaluating(one), evaluating(other):
         assert not torch.equal(one(x), other(x))
@@ -184,8 +199,8 @@ def test_a_seed_decides_the_weights_and_a_state_dict_carries_them(kind: str) -> 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_row_of_a_table_is_taken_or_refused_in_words(kind: str) -> None:
-    if "table" not in architecture(kind).takes:
-        with pytest.raises(UserConfig, match=r"takes images .* the data has \[14\]"):
+    if not takes(kind, "table"):
+        with pytest.raises(UserConfig, match=r"takes (images|texts) .* the data has \[14\]"):
             build_network(architecture(kind), (14,), 2)
         return
     layers = {"layers": [{"type": "linear", "out": 6}, {"type": "batch_norm"}, {"type": "relu"}]}
@@ -197,14 +212,14 @@ def test_a_row_of_a_table_is_taken_or_refused_in_words(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "timm"])
 def test_it_compiles_into_one_graph(kind: str) -> None:
-    net = network(kind, (1, 8, 8)).module
+    net, x = network(kind, shapes(kind)[0]).module, inputs(shapes(kind)[0])
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     with evaluating(net):
-        torch.testing.assert_close(compiled(inputs((1, 8, 8))), net(inputs((1, 8, 8))))
+        torch.testing.assert_close(compiled(x), net(x))
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind not in {"mlp", "timm"}])
+@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if takes(kind, "image") and kind not in {"mlp", "timm"}])
 def test_it_keeps_to_channels_last(kind: str) -> None:
     net = network(kind, (3, 16, 16))
     x = inputs((3, 16, 16), 2)
@@ -230,10 +245,11 @@ def test_evaluation_for_a_while_leaves_each_module_in_its_mode() -> None:
 ALONE = """
 import json, sys, torch
 for kind, path, config, shape in json.load(sys.stdin):
+    row = torch.ones(1, shape[1], dtype=torch.int32) if len(shape) == 2 else torch.randn(1, *shape)
     made = {"__name__": kind}
     exec(compile(open(path).read(), path, "exec"), made)
     net = made["build"](tuple(shape), 5, **config).eval()
-    assert net(torch.randn(1, *shape)).shape == (1, 5)
+    assert net(row).shape == (1, 5)
     net.get_submodule(made["head"](net)), [net.get_submodule(stage) for stage in made["stages"](net)]
 print(sorted({name.split(".")[0] for name in sys.modules} & {"models", "core", "worker", "api", "timm", "pydantic"}))
 """
@@ -242,7 +258,7 @@ print(sorted({name.split(".")[0] for name in sys.modules} & {"models", "core", "
 def test_our_own_families_need_torch_alone(tmp_path: Path) -> None:
     kinds = [kind for kind in FAMILIES if kind != "timm"]
     jobs = [
-        (kind, str(FOLDER / f"{kind}.py"), architecture(kind).model_dump(exclude={"type"}), (3, 32, 32))
+        (kind, str(FOLDER / f"{kind}.py"), architecture(kind).model_dump(exclude={"type"}), shapes(kind)[-1])
         for kind in kinds
     ]
     command = [sys.executable, "-I", "-c", ALONE]
@@ -253,9 +269,9 @@ def test_our_own_families_need_torch_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in FAMILIES if hasattr(family(kind), "guess")])
 def test_a_family_that_guesses_knows_its_own(kind: str) -> None:
-    net = shared(kind, (3, 32, 32)).module
+    net = shared(kind, shapes(kind)[-1]).module
     guessed = family(kind).guess(shapes_of(net))
-    again = build_network(architecture(kind, **guessed), (3, 32, 32), NUM_OUTPUTS).module
+    again = build_network(architecture(kind, **guessed), shapes(kind)[-1], NUM_OUTPUTS).module
     assert shapes_of(again) == shapes_of(net)
     strangers = [shapes_of(shared(other, (3, 32, 32)).module) for other in ("vgg", "shufflenetv2")]
-    assert [family(kind).guess(shapes) for shapes in strangers] == [None, None]
+    assert [family(kind).guess(stranger) for stranger in strangers] == [None, None]

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from models.spec.students import Layers, Student, Timm, config
 from worker.engine.networks import family
+from worker.engine.noise import blank
 
 SIZES = [(1, 8, 8), (1, 28, 28), (3, 31, 33), (3, 32, 32), (2, 63, 65), (3, 64, 96), (1, 17, 9), (3, 1, 5)]
+TEXTS = [(50, 4), (260, 65), (9, 600)]
 WINDOWS = [(3, 1, None), (5, 2, 0), (4, 3, 1)]
 POOLS = [("max_pool", None), ("avg_pool", 1)]
 TAILS: list[list[dict[str, Any]]] = [
@@ -39,6 +41,9 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "resnet": [{"depth": 8, "stem": 5, "shortcut": "A"}, {"depth": 14, "width": 3}],
     "wide_resnet": [{"depth": 10, "width": 3, "dropout": 0.1}],
     "mobilenetv2": [{"width": 0.07}, {"width": 0.33}, {"width": 0.05}],
+    "bert": [{"layers": 3, "hidden": 24, "heads": 3, "max_positions": 64}],
+    "bag": [{}, {"hidden": [7, 5]}],
+    "text_cnn": [{}, {"widths": [1, 2], "channels": 7}],
     "layers": [
         *({"layers": stack(*parts)} for parts in product(WINDOWS, POOLS, TAILS)),
         {"layers": [{"type": "conv", "out": 4, "groups": 2}, {"type": "linear", "out": 3}]},
@@ -71,7 +76,7 @@ def by_torch(student: Student, in_shape: tuple[int, ...]) -> dict[str, tuple[int
             net = made_by.build(in_shape, 3, **config(student)).eval()
             for name in made_by.stages(net):
                 net.get_submodule(name).register_forward_hook(keep(name))
-            net(torch.empty(2, *in_shape))
+            net(blank(in_shape))
     except (ValueError, RuntimeError, IndexError):
         return None
     return {name: found[name] for name in made_by.stages(net)}
@@ -86,7 +91,7 @@ def sizes(entry: type[Student]) -> list[tuple[Student, list[tuple[int, ...]]]]:
     """Every member of a family with two of the sizes in turn; the first two with all."""
     members = [student for student in menu() if type(student) is entry]
     return [
-        (member, [*SIZES, (12,)] if at < 2 else [SIZES[at % len(SIZES)], SIZES[(at + 3) % len(SIZES)]])
+        (member, [*SIZES, *TEXTS, (12,)] if at < 2 else [*TEXTS, SIZES[at % len(SIZES)], SIZES[(at + 3) % len(SIZES)]])
         for at, member in enumerate(members)
     ]
 
@@ -102,7 +107,9 @@ def test_the_menu_says_what_torch_gives(student: Student, shapes: list[tuple[int
 
 def test_the_sizes_tell_something_of_each_family() -> None:
     for entry in Student.__subclasses__():
-        known = [student.stage_shapes(shape) for student in menu() if type(student) is entry for shape in SIZES]
+        known = [
+            student.stage_shapes(shape) for student in menu() if type(student) is entry for shape in [*SIZES, *TEXTS]
+        ]
         assert any(known) or entry is Timm
 
 

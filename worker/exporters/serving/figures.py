@@ -1,6 +1,6 @@
 """What the parts of student.py know of one student. These are stand-ins: the exporter writes the real ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -20,5 +20,10 @@ SPECTRUM: dict[str, Any] = {}
 COLUMNS: list[dict[str, Any]] = []
 #: Mean and deviation of a regression's target.
 TARGET: dict[str, Any] | None = None
+#: What the tokenizer of texts is told, and the tokens by id, a blank between them.
+TOKENIZER: dict[str, Any] = {}
+VOCABULARY: str = ""
+#: The tokenizer's own.
+tokenize: Callable[..., Iterable[int]] = list
 #: The family's own.
 build: Callable[..., nn.Module] = nn.Identity

@@ -1,7 +1,7 @@
 """Opens an upload: takes the outer compression off, looks into the archive and tells what kind of files it holds."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from core.errors import Rejected
@@ -52,6 +52,11 @@ class Content:
             else:
                 chosen.append(entry)
         return chosen
+
+    def without(self, entry: Entry) -> "Content":
+        """The same but for one file."""
+        self.files.entries.remove(entry)
+        return replace(self, kinds=_kinds(self.files))
 
 
 def open_upload(path: Path, filename: str, case: Case) -> Content:
