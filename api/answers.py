@@ -29,9 +29,9 @@ _TAKES: dict[str, Any] = {
     "seconds": {"low": 540.0, "likely": 600.0, "high": 700.0},
     "memory_bytes": {"low": 800_000_000, "likely": 900_000_000, "high": 1_100_000_000},
     "device_memory_bytes": None,
-    "basis": "same",
+    "basis": "measured",
     "measured": 3,
-    "reason": "Told from 3 jobs with the same networks and batch",
+    "reason": "The same work was measured in 3 jobs; rows and epochs scale it.",
 }
 
 _VIEW = {
@@ -49,7 +49,14 @@ _VIEW = {
     "result": {
         "test": {"teacher": {"accuracy": 0.934}, "student": {"accuracy": 0.921}, "control": {"accuracy": 0.912}}
     },
-    "estimate": {**_TAKES, "ran_s": 672.0, "ratio": 1.12},
+    "estimate": {
+        **_TAKES,
+        "ran_s": 672.0,
+        "ratio": 1.12,
+        "within": True,
+        "peak_bytes": 918_000_000,
+        "memory_ratio": 1.02,
+    },
     "artifacts": [_FILE],
     "created_at": _AT,
     "started_at": _AT,

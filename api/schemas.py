@@ -208,11 +208,14 @@ class Range(Answer):
 class Estimate(Answer):
     """What a job takes, from what jobs on these machines took: running alone, without the wait in the queue."""
 
-    seconds: Range | None = Field(description="Null where nothing was measured yet that it could be told from.")
+    seconds: Range | None = Field(
+        description="All networks of the job together. Null where nothing was measured that it could be told from."
+    )
     memory_bytes: Range | None = Field(description="The most that the training process holds.")
     device_memory_bytes: int | None = Field(description="The most on a GPU in the jobs that it is told from.")
-    basis: Literal["same", "scaled", "none"] | str = Field(
-        description="`same`: this work was measured. `scaled`: other work was, and the range is wide."
+    basis: Literal["measured", "scaled", "none"] | str = Field(
+        description="`measured`: this work was, with other rows or epochs perhaps. `scaled`: other work was, and the "
+        "range is as wide as scaling is off. `none`: `reason` says what is missing."
     )
     measured: int = Field(description="Jobs that it is told from.")
     reason: str
@@ -223,6 +226,9 @@ class JobEstimate(Estimate):
 
     ran_s: float | None = Field(default=None, description="Seconds that it ran, once it has succeeded.")
     ratio: float | None = Field(default=None, description="`ran_s` over `seconds.likely`: 1 is exact, 2 twice as long.")
+    within: bool | None = Field(default=None, description="Whether `ran_s` lay between `seconds.low` and `.high`.")
+    peak_bytes: int | None = Field(default=None, description="The most that it held, once it has succeeded.")
+    memory_ratio: float | None = Field(default=None, description="`peak_bytes` over `memory_bytes.likely`.")
 
 
 class JobView(Answer):
@@ -240,7 +246,9 @@ class JobView(Answer):
     error: JobFailureView | None
     spec: dict[str, Any] = Field(description="The job as it runs, every default filled in.")
     result: dict[str, Any] | None
-    estimate: JobEstimate | None = Field(description="Null for a retry.")
+    estimate: JobEstimate | None = Field(
+        description="Of a retry, for what its checkpoint leaves. Null where what the job reads was rejected since."
+    )
     artifacts: list[ArtifactView]
     created_at: datetime
     started_at: datetime | None

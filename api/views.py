@@ -20,6 +20,7 @@ from api.schemas import (
     JobView,
     Progress,
     Queue,
+    Range,
     Report,
     UploadView,
 )
@@ -116,10 +117,20 @@ def _estimate(job: Job) -> JobEstimate | None:
     told = JobEstimate.model_validate(job.estimate)
     if job.status != JobStatus.SUCCEEDED:
         return told
-    likely = told.seconds.likely if told.seconds else 0
-    return told.model_copy(
-        update={"ran_s": round(job.ran_s, 1), "ratio": round(job.ran_s / likely, 3) if likely else None}
-    )
+    ran_s, expected = round(job.ran_s, 1), told.seconds
+    peak_bytes = ((job.result or {}).get("memory") or {}).get("peak_bytes")
+    off = {
+        "ran_s": ran_s,
+        "ratio": _ratio(job.ran_s, expected),
+        "within": None if expected is None else expected.low <= ran_s <= expected.high,
+        "peak_bytes": peak_bytes,
+        "memory_ratio": None if peak_bytes is None else _ratio(peak_bytes, told.memory_bytes),
+    }
+    return told.model_copy(update=off)
+
+
+def _ratio(found: float, expected: Range | None) -> float | None:
+    return round(found / expected.likely, 3) if expected and expected.likely else None
 
 
 def tag_of(view: BaseModel) -> str:

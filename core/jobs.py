@@ -316,8 +316,16 @@ def retry(session: Session, job_id: str, from_: Literal["start", "checkpoint"]) 
     if from_ == "checkpoint" and job.checkpoint is None:
         raise Conflict(f'Job {job_id} has left no checkpoint to go on from: use {{"from": "start"}}.')
     spec = JobSpec.model_validate(job.spec)
-    checkpoint = job.checkpoint if from_ == "checkpoint" else None
-    return submit(session, spec, owner=job.owner, retry_of=job.id, retry_from=from_, checkpoint=checkpoint)
+    rests = from_ == "checkpoint"
+    return submit(
+        session,
+        spec,
+        owner=job.owner,
+        retry_of=job.id,
+        retry_from=from_,
+        checkpoint=job.checkpoint if rests else None,
+        estimate=measurements.estimate_of_retry(session, job, from_checkpoint=rests),
+    )
 
 
 def delete(session: Session, job_id: str) -> list[str]:

@@ -1,30 +1,30 @@
-"""What jobs took, kept for estimates of the next: seconds a row, seconds of all else, and memory.
+"""What jobs took, kept for estimates of the next: seconds of training, seconds of all else, and memory.
 
-Equal works take equally long a row, whatever the number of rows and epochs; works that were never measured are set
-beside measured ones by their floating point operations. docs/jobs.md tells it in prose.
+Equal works take equally long an operation, whatever the number of rows and epochs; works that were never measured are
+set beside measured ones by the operations of their steps. docs/jobs.md tells it in prose.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import exp, log
 from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.orm import Session
 
+from core import fleet, scaling
+from core.scaling import Measured, Point
+from core.workload import Group, Workload, lessons, network_key, workload
 from models.canonical import DatasetMeta, TeacherMeta
 from models.spec.job import JobSpec
 from models.tables import Dataset, Job, JobTeacher, Json, Measurement, Teacher
 
-#: Of the training pass of a network, in forward passes: forward, and backward for input and weights.
-_PASSES = 3
-#: Between "the device is busy" and "the device waits for the program", where operations cost nothing more.
-_GROWTH = 0.8
-_NEWEST, _NEAREST = 50, 8
+#: Of one work, and of all works: the fleet may have changed since older ones.
+_NEWEST, _RECENT = 50, 200
+_NEAREST = 8
 _FEW = 3
 
 
@@ -37,73 +37,35 @@ class Range:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What decides how long a job takes: equal keys take equally long a row."""
-
-    key: str
-    student: str
-    #: Of the teachers' forward passes on one row; None where who teaches is made of the job's own networks.
-    teacher_flops: int | None
-    #: Of the job's own networks that are trained one beside or after another on each row.
-    num_trained: int
-    rows: int
-
-    def row_flops(self, student_flops: int | None) -> float | None:
-        """Of all networks for one row of training."""
-        if self.teacher_flops is None or student_flops is None:
-            return None
-        return float(self.teacher_flops + _PASSES * self.num_trained * student_flops)
-
-
-def work_of(spec: JobSpec, data: DatasetMeta, teachers: Sequence[TeacherMeta]) -> Work:
-    """The work of a resolved spec."""
-    train = spec.train
-    student = {"student": spec.student.model_dump(mode="json"), "input": list(data.input_shape)}
-    told = spec.model_dump(mode="json", include={"loss", "hard", "assistants"})
-    key = {
-        **student,
-        **told,
-        "task": data.task,
-        "num_outputs": data.num_outputs,
-        "teaching": spec.teacher.model_dump(mode="json", exclude={"id", "teachers", "teacher", "dataset"}),
-        "teachers": [[each.architecture.model_dump(mode="json"), each.flops, each.parameters] for each in teachers],
-        "train": train.model_dump(mode="json", include={"batch_size", "precision", "augment", "mixup", "control"}),
-        "optimizer": train.optimizer.type,
-    }
-    plain = spec.teacher.handed_in and not spec.assistants and all(each.flops is not None for each in teachers)
-    return Work(
-        key=_hash(key),
-        student=_hash(student),
-        teacher_flops=sum(each.flops or 0 for each in teachers) if plain else None,
-        num_trained=1 + bool(train.control),
-        rows=train.epochs * data.counts["train"],
-    )
-
-
 # --- what a job took ---
 
 
 def record(session: Session, job: Job) -> None:
     """Keep what a job took that has just succeeded in its first attempt; others have not done all of it at once."""
-    figures = _figures(job.result or {}, job.ran_s)
-    known = _inputs(session, job)
+    figures, known = _figures(job.result or {}, job.ran_s), _inputs(session, job)
     if figures is None or known is None or job.attempt != 1 or job.retry_from == "checkpoint":
         return
-    try:
-        spec = JobSpec.model_validate({name: job.spec[name] for name in job.spec if name in JobSpec.model_fields})
-    except ValidationError:
+    spec = _spec(job)
+    if spec is None:
         return  # an older version took it, and this one says nothing of such jobs
-    work = work_of(spec, *known)
-    rows = figures.pop("epochs") * known[0].counts["train"]
-    trained_s = figures.pop("trained_s")
+    report, data = job.result or {}, known[0]
+    counted = report.get("flops") or {}
+    trained = [lesson for group in lessons(spec, has_labels=data.num_labelled("train") > 0) for lesson in group]
+    built = {
+        network_key(lesson.student, data.input_shape): int(counted[lesson.name])
+        for lesson in trained
+        if counted.get(lesson.name) is not None
+    }
+    work = workload(spec, *known, known=built, epochs=_epochs(report))
     values = {
         "job_id": job.id,
         "work": work.key,
-        "student": work.student,
-        "row_flops": work.row_flops(figures["student_flops"]),
-        "rows": rows,
-        "row_s": trained_s / rows,
+        "family": work.family,
+        "networks": {key: flops for key, flops in work.networks.items() if flops is not None},
+        "steps": work.steps,
+        "flops": work.flops,
+        "num_rows": work.num_rows,
+        "held_bytes": work.held_bytes,
         **figures,
     }
     session.execute(insert(Measurement).values(**values).on_conflict_do_nothing())
@@ -114,18 +76,32 @@ def _figures(report: Mapping[str, Any], ran_s: float) -> dict[str, Any] | None:
     timings, memory = report.get("timings"), report.get("memory")
     if not timings or not memory or not timings.get("training") or not report.get("last_epoch"):
         return None
-    flops = report.get("flops") or {}
     trained_s = timings["training"] + timings.get("caching", 0.0)
+    precision = report.get("precision") or {}
+    device_peak_bytes = memory.get("device_peak_bytes")
     return {
         "device": report.get("device", ""),
-        "student_flops": flops.get("student"),
-        "epochs": report["last_epoch"],
+        "kind": "cpu" if device_peak_bytes is None else "cuda",
+        "precision": precision.get("student", "auto"),
         "trained_s": trained_s,
         "other_s": max(0.0, ran_s - trained_s),
         "peak_bytes": memory["peak_bytes"],
-        "device_peak_bytes": memory.get("device_peak_bytes"),
-        "facts": {"timings": timings, "precision": report.get("precision"), "ran_s": round(ran_s, 3)},
+        "device_peak_bytes": device_peak_bytes,
+        "facts": {"timings": timings, "precision": precision, "ran_s": round(ran_s, 3)},
     }
+
+
+def _epochs(report: Mapping[str, Any]) -> dict[str, int]:
+    """That were trained, by network."""
+    runs = {**(report.get("runs") or {}), **{stage["name"]: stage for stage in report.get("stages") or []}}
+    return {"student": report["last_epoch"], **{name: run["last"]["epoch"] for name, run in runs.items()}}
+
+
+def _spec(job: Job) -> JobSpec | None:
+    try:
+        return JobSpec.model_validate({name: job.spec[name] for name in job.spec if name in JobSpec.model_fields})
+    except ValidationError:
+        return None
 
 
 def _inputs(session: Session, job: Job) -> tuple[DatasetMeta, list[TeacherMeta]] | None:
@@ -141,56 +117,134 @@ def _inputs(session: Session, job: Job) -> tuple[DatasetMeta, list[TeacherMeta]]
 # --- what a job will take ---
 
 
-def estimate(session: Session, spec: JobSpec, data: DatasetMeta, teachers: Sequence[TeacherMeta]) -> Json:
-    """Seconds of running and bytes of memory, from what was measured here; null with a reason where nothing was."""
-    work = work_of(spec, data, teachers)
-    newest = select(Measurement).where(Measurement.work == work.key).order_by(Measurement.at.desc()).limit(_NEWEST)
-    if same := list(session.scalars(newest)):
-        return _of_same(work, same)
-    flops = work.row_flops(_student_flops(session, work.student))
-    if flops is None:
-        return _nothing(session)
-    if near := _nearest(session, flops):
-        return _of_near(work, flops, near)
-    return _nothing(session)
+def estimate(
+    session: Session, spec: JobSpec, data: DatasetMeta, teachers: Sequence[TeacherMeta], *, done: float = 0.0
+) -> Json:
+    """Seconds of running and bytes of memory, from what was measured here; null with a reason where nothing was.
+
+    `done` is the share of the training's steps that a checkpoint has behind it.
+    """
+    work = _known(session, spec, data, teachers)
+    kinds = list(fleet.devices(session))
+    here = [Measurement.kind.in_(kinds)] if kinds else []
+    newest = select(Measurement).where(Measurement.work == work.key, *here).order_by(Measurement.at.desc())
+    left = work.left(done)
+    if same := list(session.scalars(newest.limit(_NEWEST))):
+        return _of_same(work, left, same, done)
+    if work.unknown:
+        return _nothing(session, kinds, work.unknown)
+    if measured := _recent(session, here):
+        return _of_near(work, left, measured, done)
+    return _nothing(session, kinds)
 
 
-def _of_same(work: Work, same: Sequence[Measurement]) -> Json:
+def estimate_of_retry(session: Session, job: Job, *, from_checkpoint: bool) -> Json | None:
+    """Of a job that is run again: of what its checkpoint leaves, or of all. None where what it read is gone."""
+    spec, known = _spec(job), _inputs(session, job)
+    if spec is None or known is None:
+        return None
+    percent = (job.checkpoint or {}).get("percent", 0.0) if from_checkpoint else 0.0
+    return estimate(session, spec, *known, done=min(1.0, percent / 100))
+
+
+def _known(session: Session, spec: JobSpec, data: DatasetMeta, teachers: Sequence[TeacherMeta]) -> Workload:
+    """The work, with the operations of networks that only a job before has counted."""
+    work = workload(spec, data, teachers)
+    missing = [key for key, flops in work.networks.items() if flops is None]
+    if not missing:
+        return work
+    query = select(Measurement.networks).where(Measurement.networks.has_any(array(missing)))
+    found: dict[str, int] = {}
+    for networks in session.scalars(query.order_by(Measurement.at.desc()).limit(_NEWEST)):
+        found |= networks
+    return workload(spec, data, teachers, known=found)
+
+
+def _recent(session: Session, here: Iterable[ColumnElement[bool]]) -> list[Measurement]:
+    """The newest of each work that can be scaled from."""
+    query = select(Measurement).where(Measurement.flops > 0, *here).order_by(Measurement.at.desc()).limit(_RECENT)
+    return list({each.work: each for each in reversed(session.scalars(query).all())}.values())
+
+
+def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement], done: float) -> Json:
     """The same work, perhaps with other rows or epochs: the spread is that of what was measured, and some more."""
-    seconds = [each.other_s + each.row_s * work.rows for each in same]
+    trained = [each.trained_s * _times(left, each) for each in same]
+    seconds = [each.other_s + trained_s for each, trained_s in zip(same, trained, strict=True)]
+    shortest = [each.other_s + work.least * trained_s for each, trained_s in zip(same, trained, strict=True)]
     peaks = [each.peak_bytes for each in same]
     slack = 1.25 if len(same) >= _FEW else 1.5
-    reason = (
-        f"The same work was measured in {len(same)} {'job' if len(same) == 1 else 'jobs'}; rows and epochs scale it."
-    )
+    reason = f"The same work was measured in {_counted(len(same), 'job')}; rows and epochs scale it.{_of_rest(done)}"
     return _told(
-        Range(min(seconds) / slack, median(seconds), max(seconds) * slack),
+        Range(min(shortest) / slack, median(seconds), max(seconds) * slack),
         Range(min(peaks) * 0.9, median(peaks), max(peaks) * 1.2),
         _device_peak(same),
-        "same",
+        "measured",
         len(same),
         reason,
     )
 
 
-def _of_near(work: Work, flops: float, near: Sequence[Measurement]) -> Json:
-    """Other works: their time a row may stay the same (the device waits) or grow as the operations do (it is busy)."""
-    likely, ends, peaks = [], [], []
-    for each in near:
-        times = flops / (each.row_flops or flops)
-        row_s = each.row_s * work.rows
-        likely.append(each.other_s + row_s * times**_GROWTH)
-        ends += [each.other_s + row_s, each.other_s + row_s * times]
-        peaks.append(each.peak_bytes)
-    reason = f"Never measured; scaled by operations from the {len(near)} nearest of other jobs, so the range is wide."
+def _times(left: Sequence[Group], each: Measurement) -> float:
+    """How much of a measured training there is to do, by operations, or by steps where those are not known."""
+    counts = [group.flops for group in left]
+    if each.flops and None not in counts:
+        return sum(count or 0.0 for count in counts) / each.flops
+    return sum(group.steps for group in left) / each.steps
+
+
+def _of_near(work: Workload, left: Sequence[Group], measured: Sequence[Measurement], done: float) -> Json:
+    """Another work, by its operations: the range is from how far scaling is off among those that were measured."""
+    points = [_point(each) for each in measured]
+    likely, low, high = 0.0, 0.0, 0.0
+    nearest, off = 1.0, 1.0
+    for group in left:
+        at = Point(log((group.flops or 1.0) / group.steps), work.family, work.precision)
+        seconds, error = scaling.predict(at, points), scaling.error(at, points)
+        likely += group.steps * exp(seconds)
+        low += group.steps * exp(seconds - error) * work.least
+        high += group.steps * exp(seconds + error)
+        off = max(off, exp(error))
+        nearest = exp(min(points, key=lambda each: at.distance(each.at)).at.flops - at.flops)
+    other = _other(work, measured)
+    reason = (
+        f"This work was never measured here: scaled by operations from {_counted(len(measured), 'other work')}, the "
+        f"nearest of which has {nearest:.2g} times as many a step; such scaling is off by a factor of up to {off:.1f}."
+        f"{_of_rest(done)}"
+    )
     return _told(
-        Range(min(ends) / 2, median(likely), max(ends) * 2),
-        Range(min(peaks) * 0.7, median(peaks), max(peaks) * 2),
-        _device_peak(near),
+        Range(low + other.low, likely + other.likely, high + other.high),
+        _memory(work, measured),
+        _device_peak(measured),
         "scaled",
-        len(near),
+        len(measured),
         reason,
     )
+
+
+def _point(each: Measurement) -> Measured:
+    assert each.flops, "only such are read"
+    at = Point(log(each.flops / each.steps), each.family, each.precision)
+    return Measured(at, log(each.trained_s / each.steps))
+
+
+def _other(work: Workload, measured: Sequence[Measurement]) -> Range:
+    """Seconds of all but training, from the works with the nearest number of rows."""
+    near = sorted(measured, key=lambda each: abs(log(each.num_rows / work.num_rows)))[:_NEAREST]
+    seconds = [each.other_s for each in near]
+    return Range(min(seconds) / 1.5, median(seconds), max(seconds) * 1.5)
+
+
+def _memory(work: Workload, measured: Sequence[Measurement]) -> Range:
+    """What was held besides data, networks and activations, and those of this work."""
+    if work.held_bytes is None or not (counted := [each for each in measured if each.held_bytes is not None]):
+        peaks = [each.peak_bytes for each in measured]
+        return Range(min(peaks) * 0.7, median(peaks), max(peaks) * 2)
+    held = work.held_bytes
+    near = sorted(counted, key=lambda each: abs(held - (each.held_bytes or 0)))[:_NEAREST]
+    besides = [each.peak_bytes - (each.held_bytes or 0) for each in near]
+    least = min(each.peak_bytes for each in measured)
+    likely = max(least, median(besides) + held)
+    return Range(max(0.7 * least, min(besides) + 0.5 * held), likely, 1.25 * max(likely, max(besides) + 1.5 * held))
 
 
 def _told(seconds: Range, memory: Range, device: int | None, basis: str, measured: int, reason: str) -> Json:
@@ -204,37 +258,29 @@ def _told(seconds: Range, memory: Range, device: int | None, basis: str, measure
     }
 
 
-def _nothing(session: Session) -> Json:
-    some = session.scalar(select(Measurement.job_id).limit(1))
-    reason = (
-        "No job with this student on inputs of this shape has ended here yet, so there is nothing to scale from."
-        if some
-        else "No job has ended here yet, so nothing has been measured."
-    )
+def _nothing(session: Session, kinds: Sequence[str], unknown: Sequence[str] = ()) -> Json:
+    """No figures, and why."""
+    some = session.scalar(select(func.count()).select_from(select(Measurement.job_id).limit(1).subquery()))
+    if not some:
+        reason = "This fleet is new: no job has ended here yet, so nothing has been measured."
+    elif unknown:
+        reason = (
+            f"How many operations {' and '.join(unknown)} takes is not known before a job with it has ended here, so "
+            "this job cannot be set beside those that were measured."
+        )
+    else:
+        reason = f"Nothing has been measured yet on what the workers have now ({', '.join(kinds)})."
     nothing = dict.fromkeys(("seconds", "memory_bytes", "device_memory_bytes"))
     return {**nothing, "basis": "none", "measured": 0, "reason": reason}
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _of_rest(done: float) -> str:
+    return f" It is for the {100 * (1 - done):.0f} % of the training that the checkpoint leaves." if done else ""
+
+
 def _device_peak(measured: Sequence[Measurement]) -> int | None:
     return max((each.device_peak_bytes for each in measured if each.device_peak_bytes is not None), default=None)
-
-
-def _student_flops(session: Session, student: str) -> int | None:
-    known = select(Measurement.student_flops).where(
-        Measurement.student == student, Measurement.student_flops.is_not(None)
-    )
-    return session.scalar(known.limit(1))
-
-
-def _nearest(session: Session, flops: float) -> list[Measurement]:
-    """On either side."""
-    column = Measurement.row_flops
-    above = select(Measurement).where(column >= flops).order_by(column).limit(_NEAREST)
-    below = select(Measurement).where(column < flops).order_by(column.desc()).limit(_NEAREST)
-    found = [*session.scalars(above), *session.scalars(below)]
-    ratios = {each.job_id: max(flops / each.row_flops, each.row_flops / flops) for each in found if each.row_flops}
-    return sorted((each for each in found if each.job_id in ratios), key=lambda each: ratios[each.job_id])[:_NEAREST]
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

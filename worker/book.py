@@ -69,7 +69,7 @@ class Book:
 
     def checkpoint(self, record: dict[str, Any]) -> None:
         """A checkpoint is kept: a later attempt may start from it."""
-        self._checkpoint = {**record, "step": self.place.step}
+        self._checkpoint = {**record, "step": self.place.step, "percent": self.place.percent}
         record = self._checkpoint
         self.note("checkpoint", **{key: value for key, value in record.items() if key not in {"key", "sha256"}})
 
@@ -144,7 +144,8 @@ class Book:
 
     def _follow(self, lines: list[Line]) -> None:
         phase = _last(lines, "phase").get("phase", self.place.phase)
-        self.place = Place(phase, _last(lines, "progress").get("step", self.place.step))
+        progress = _last(lines, "progress")
+        self.place = Place(phase, progress.get("step", self.place.step), progress.get("percent", self.place.percent))
 
     def _thinned(self, lines: list[Line], *, is_last: bool) -> tuple[list[Line], list[Line]]:
         """Without a progress line that another one follows; and one that is alone and comes too soon, for later.

@@ -25,6 +25,8 @@ class Place:
 
     phase: str | None = None
     step: int | None = None
+    #: Of all steps of the job.
+    percent: float = 0.0
 
     def __str__(self) -> str:
         at = f"in phase {self.phase}" if self.phase else "before its first phase"

@@ -28,30 +28,35 @@ class Measurement(Base):
     __tablename__ = "measurements"
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
-    #: What the job ran on, as the engine names it.
+    #: What the job ran on, as the engine names it; and its kind, "cpu" or "cuda".
     device: Mapped[str] = mapped_column(Text)
-    #: Of all that decides the time of a training step: equal works take equally long a row.
+    kind: Mapped[str] = mapped_column(String(16))
+    #: Of all that decides the time of a training step: equal works take equally long an operation.
     work: Mapped[str] = mapped_column(String(64))
-    #: Of the student and the shape of its input.
-    student: Mapped[str] = mapped_column(String(64))
-    #: Of the student's forward pass on one row.
-    student_flops: Mapped[int | None] = mapped_column(BigInteger)
-    #: Of all networks for one row of training; None where those of one are not known.
-    row_flops: Mapped[float | None] = mapped_column(Float)
-    #: Rows that were trained on, over all epochs.
-    rows: Mapped[int] = mapped_column(BigInteger)
-    #: Seconds a row, caching of the teacher included, and seconds of all else.
-    row_s: Mapped[float] = mapped_column(Float)
+    #: The type of its student, and the number format that it computed in.
+    family: Mapped[str] = mapped_column(Text)
+    precision: Mapped[str] = mapped_column(String(16))
+    #: Operations of a forward pass on one row, of each network that was trained, by core.workload.network_key.
+    networks: Mapped[Json]
+    #: Steps of training, of all networks, and their operations; None where those of one network are not known.
+    steps: Mapped[int] = mapped_column(BigInteger)
+    flops: Mapped[float | None] = mapped_column(Float)
+    #: Rows of the training split.
+    num_rows: Mapped[int] = mapped_column(BigInteger)
+    #: Seconds of training, caching of the teacher included, and seconds of all else.
+    trained_s: Mapped[float] = mapped_column(Float)
     other_s: Mapped[float] = mapped_column(Float)
+    #: What data, networks and activations take by count; None where a network cannot be counted.
+    held_bytes: Mapped[int | None] = mapped_column(BigInteger)
     #: The most memory that the training process held, and of it on the device where that has its own.
     peak_bytes: Mapped[int] = mapped_column(BigInteger)
     device_peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    #: For people: precision, losses, batch size, seconds of each phase.
+    #: For people: how each network computed, seconds of each phase.
     facts: Mapped[Json]
     at: Mapped[datetime] = created_now()
 
     __table_args__ = (
         Index("ix_measurements_work_at", "work", "at"),
-        Index("ix_measurements_row_flops", "row_flops"),
-        Index("ix_measurements_student", "student"),
+        Index("ix_measurements_at", "at"),
+        Index("ix_measurements_networks", "networks", postgresql_using="gin"),
     )

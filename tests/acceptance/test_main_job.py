@@ -80,10 +80,10 @@ def test_what_it_took_is_reported_and_the_next_one_is_estimated_from_it(
     first, _ = done
     assert first["result"]["timings"]["training"] > 0
     assert first["result"]["memory"]["peak_bytes"] > 50 * 2**20
-    assert first["estimate"]["basis"] in {"none", "scaled", "same"}
+    assert first["estimate"]["basis"] in {"none", "scaled", "measured"}
     body = {name: first["spec"][name] for name in ("teacher", "dataset", "student", "loss", "train")}
     told = client.post("/jobs/validate", body)["estimate"]
-    assert told["basis"] == "same"
+    assert told["basis"] == "measured"
     assert told["seconds"]["low"] < told["seconds"]["likely"] < told["seconds"]["high"]
     job = client.post("/jobs", body)
     assert list(client.events(job["id"]))[-1]["type"] == "succeeded"

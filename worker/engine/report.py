@@ -185,7 +185,7 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         "input": _input(order),
         "classes": order.dataset.classes,
         "taps": _taps(parts.student),
-        "flops": {"student": count_flops(parts.student.start.module, order.dataset.input_shape)},
+        "flops": _flops(parts),
         "memory": peak(attempt.device),
         "timings": {name: round(seconds, 3) for name, seconds in attempt.progress.seconds.items()},
         "seed": order.spec.train.seed,
@@ -195,6 +195,16 @@ def _facts(attempt: Attempt, parts: Parts, files: Iterable[Path]) -> dict[str, A
         "teacher_cache": parts.transcripts.tally.as_dict(),
         "warnings": attempt.progress.warnings,
     }
+
+
+def _flops(parts: Parts) -> dict[str, int]:
+    """Of a forward pass on one row, by network."""
+    counted: dict[str, int] = {}
+    networks = {name: wired.lesson.student.model_dump_json() for name, wired in parts.lessons.items()}
+    for name, network in networks.items():
+        if network not in counted:
+            counted[network] = count_flops(parts.lessons[name].start.module, parts.order.dataset.input_shape)
+    return {name: counted[network] for name, network in networks.items()}
 
 
 def _precision(parts: Parts) -> dict[str, str]:

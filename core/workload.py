@@ -1,0 +1,281 @@
+"""What a job computes: which networks it trains, in groups one after another, and how many operations that is.
+
+Counted from the spec, without building a network. The groups are those of worker.engine.lessons, which a test holds
+them to; a backward pass is two forward passes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from models.canonical import DatasetMeta, TeacherMeta
+from models.counting import cost_of
+from models.spec.job import JobSpec
+from models.spec.students import Student
+from models.spec.teaching import BornAgain, MovingAverage, Peers, Regime, Snapshot
+from models.spec.training import Augment, FixedViews, Train
+
+#: Of training, in forward passes: forward, and backward for input and weights.
+_PASSES = 3
+#: Bytes a parameter while it is trained: itself, its gradient, two moments.
+_TRAINED_BYTES = 16
+#: Bytes a number that the backward pass needs again: its layer's input and output, with what the allocator leaves.
+_ACTIVE_BYTES = 8
+#: The least side of images that are cropped where nothing is said.
+_CROPPED = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One network's training, and who speaks beside it on each row."""
+
+    name: str
+    student: Student
+    train: Train
+    #: Whether it listens to the teachers that were handed in.
+    outside: bool = False
+    #: The network of the job that teaches it, where that is none of its group.
+    taught_by: Student | None = None
+    #: Whether who teaches changes while it trains.
+    moving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lessons that are held together, on the same batches."""
+
+    steps: int
+    #: Of all its steps; None where the operations of a network are not known.
+    flops: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """All groups of a job in their order. Equal keys take equally long an operation."""
+
+    key: str
+    #: The type of the student.
+    family: str
+    #: As the spec wishes it.
+    precision: str
+    groups: tuple[Group, ...]
+    #: Of the training split.
+    num_rows: int
+    #: Bytes for data, networks and activations, roughly; None where a network's are not known.
+    held_bytes: int | None
+    #: The share of the training after which it may stop early.
+    least: float
+    #: Operations of the networks that are trained, by `network_key`; None where they are not known.
+    networks: Mapping[str, int | None]
+    #: Architectures whose operations are not known, in words.
+    unknown: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Of all groups."""
+        return sum(group.steps for group in self.groups)
+
+    @property
+    def flops(self) -> float | None:
+        """Of all groups."""
+        counts = [group.flops for group in self.groups]
+        return None if None in counts else sum(count or 0.0 for count in counts)
+
+    def left(self, done: float) -> tuple[Group, ...]:
+        """What is left of each group once that share of all steps is done."""
+        over, rest = round(done * self.steps), []
+        for group in self.groups:
+            steps = group.steps - min(over, group.steps)
+            over -= group.steps - steps
+            if steps:
+                rest.append(Group(steps, None if group.flops is None else group.flops * steps / group.steps))
+        return tuple(rest)
+
+
+class Counter:
+    """Counts for one data set; `known` are operations of networks that were built somewhere, by `network_key`."""
+
+    def __init__(self, data: DatasetMeta, teachers: Sequence[TeacherMeta], known: Mapping[str, int]) -> None:
+        self._data, self._teachers, self._known = data, teachers, known
+
+    def flops(self, student: Student) -> int | None:
+        """Of a forward pass on one row."""
+        counted = cost_of(student, self._data.input_shape, self._data.num_outputs)
+        return counted.flops if counted else self._known.get(network_key(student, self._data.input_shape))
+
+    def group(self, lessons: Sequence[Lesson], epochs: Mapping[str, int]) -> Group:
+        """`epochs` are those that were trained, by lesson, where they are not those of the spec."""
+        train, rows = lessons[0].train, self._data.counts["train"]
+        first = epochs.get(lessons[0].name, train.epochs)
+        steps = -(-rows // (train.batch_size * train.accumulate)) * first
+        counts = [self._lesson(lesson, epochs.get(lesson.name, first)) for lesson in lessons]
+        return Group(steps, None if None in counts else sum(count or 0.0 for count in counts))
+
+    def held_bytes(self, groups: Sequence[Sequence[Lesson]]) -> int | None:
+        """Of the data, the teachers, and the largest group."""
+        sizes = [self._held(group) for group in groups]
+        if any(size is None for size in sizes):
+            return None
+        shape, num_rows = self._data.input_shape, sum(self._data.counts.values())
+        # Pixels are bytes; features and tokens, of which a text (vocabulary, tokens) has the latter, are wider.
+        rows = num_rows * (prod(shape) if len(shape) == 3 else 4 * shape[-1])
+        return rows + sum(4 * teacher.parameters for teacher in self._teachers) + max(size or 0 for size in sizes)
+
+    def _lesson(self, lesson: Lesson, epochs: int) -> float | None:
+        """Training on all rows, validation after each epoch, and who teaches."""
+        own, taught = self.flops(lesson.student), self._teaching(lesson)
+        if own is None or taught is None:
+            return None
+        counts = self._data.counts
+        asked = _asked(lesson, self._data, epochs)
+        return float(
+            epochs * (_PASSES * counts["train"] + counts.get("val", 0)) * own + asked * counts["train"] * taught
+        )
+
+    def _teaching(self, lesson: Lesson) -> int | None:
+        """Operations of who teaches, on one row."""
+        if lesson.taught_by is not None:
+            return self.flops(lesson.taught_by)
+        if not lesson.outside:
+            return 0
+        counts = [teacher.flops for teacher in self._teachers]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def _held(self, group: Sequence[Lesson]) -> int | None:
+        sizes = []
+        for lesson in group:
+            cost = cost_of(lesson.student, self._data.input_shape, self._data.num_outputs)
+            if cost is None:
+                return None
+            sizes.append(_TRAINED_BYTES * cost.parameters + _ACTIVE_BYTES * lesson.train.batch_size * cost.activations)
+        return sum(sizes)
+
+
+def workload(
+    spec: JobSpec,
+    data: DatasetMeta,
+    teachers: Sequence[TeacherMeta],
+    *,
+    known: Mapping[str, int] | None = None,
+    epochs: Mapping[str, int] | None = None,
+) -> Workload:
+    """The work of a resolved spec."""
+    groups = lessons(spec, has_labels=data.num_labelled("train") > 0)
+    counter = Counter(data, teachers, known or {})
+    trained = [lesson.student for group in groups for lesson in group]
+    networks = {network_key(student, data.input_shape): counter.flops(student) for student in trained}
+    return Workload(
+        key=_key(spec, data, teachers),
+        family=spec.student.type,
+        precision=str(spec.train.precision if isinstance(spec.train.precision, str) else spec.train.precision.name),
+        groups=tuple(counter.group(group, epochs or {}) for group in groups),
+        num_rows=data.counts["train"],
+        held_bytes=counter.held_bytes(groups),
+        least=_least(spec.train),
+        networks=networks,
+        unknown=tuple(_unknown(trained, teachers, counter)),
+    )
+
+
+def lessons(spec: JobSpec, *, has_labels: bool = True) -> list[list[Lesson]]:
+    """All networks that a job trains, in groups."""
+    groups = [list(group) for group in _taught(spec)]
+    bare = isinstance(spec.teacher, BornAgain) and spec.teacher.teacher is None  # its first generation is the control
+    if spec.train.control and has_labels and not bare:
+        groups.append([Lesson("control", spec.student, spec.train)])
+    return groups
+
+
+def network_key(student: Student, in_shape: Sequence[int]) -> str:
+    """Equal for networks of equal operations, but for those of the last layer."""
+    return _hash({"student": student.model_dump(mode="json"), "input": list(in_shape)})
+
+
+def _taught(spec: JobSpec) -> Iterator[Sequence[Lesson]]:
+    match spec.teacher:
+        case BornAgain(generations=generations, teacher=first):
+            for at in range(1, generations + 1):
+                name = f"generation_{at}" if at < generations else "student"
+                before = spec.student if at > 1 else None
+                yield [Lesson(name, spec.student, spec.train, at == 1 and first is not None, before)]
+        case Peers(students=peers):
+            named = {"student": spec.student, **{f"peer_{at}": peer for at, peer in enumerate(peers, 1)}}
+            yield [Lesson(name, student, spec.train) for name, student in named.items()]
+        case Snapshot() | MovingAverage():
+            yield [Lesson("student", spec.student, spec.train, taught_by=spec.student, moving=True)]
+        case Regime(handed_in=False):
+            yield [Lesson("student", spec.student, spec.train)]
+        case _:
+            yield from _chain(spec)
+
+
+def _chain(spec: JobSpec) -> Iterator[Sequence[Lesson]]:
+    """From the teacher over its assistants to the student."""
+    before: Student | None = None
+    for at, assistant in enumerate(spec.assistants, 1):
+        train = assistant.train or spec.train
+        yield [Lesson(f"assistant_{at}", assistant.student, train, before is None, before)]
+        before = assistant.student
+    yield [Lesson("student", spec.student, spec.train, before is None, before)]
+
+
+def _asked(lesson: Lesson, data: DatasetMeta, epochs: int) -> int:
+    """How often who teaches is asked about each row: once where neither of them changes."""
+    train = lesson.train
+    if lesson.moving or train.mixup is not None:
+        return epochs
+    if not _changes(train, data):
+        return 1
+    return min(epochs, train.teacher_cache.views) if isinstance(train.teacher_cache, FixedViews) else epochs
+
+
+def _changes(train: Train, data: DatasetMeta) -> bool:
+    """Whether samples are shown changed."""
+    if isinstance(train.augment, Augment):
+        return any(train.augment.model_dump().values())
+    is_image = data.task == "image_classification" and len(data.input_shape) == 3
+    return train.augment == "auto" and is_image and min(data.input_shape[1:]) >= _CROPPED
+
+
+def _least(train: Train) -> float:
+    stops = train.early_stopping
+    return 1.0 if stops is None else min(1.0, (stops.patience + 1) / train.epochs)
+
+
+def _unknown(trained: Sequence[Student], teachers: Sequence[TeacherMeta], counter: Counter) -> Iterator[str]:
+    for student in dict.fromkeys(student.type for student in trained if counter.flops(student) is None):
+        yield f"the student `{student}`"
+    for teacher in teachers:
+        if teacher.flops is None:
+            yield f"the teacher `{teacher.architecture.type}`"
+
+
+_DECIDES = {"batch_size", "accumulate", "precision", "augment", "mixup", "teacher_cache", "ema"}
+
+
+def _key(spec: JobSpec, data: DatasetMeta, teachers: Sequence[TeacherMeta]) -> str:
+    """Of all that decides the time of a step; rows and epochs do not."""
+    return _hash(
+        {
+            **spec.model_dump(mode="json", include={"student", "loss", "hard"}),
+            "assistants": [
+                {**each.model_dump(mode="json", exclude={"train"}), **_training(each.train or spec.train)}
+                for each in spec.assistants
+            ],
+            **data.model_dump(mode="json", include={"task", "input_shape", "num_outputs"}),
+            "teaching": spec.teacher.model_dump(mode="json", exclude={"id", "teachers", "teacher", "dataset"}),
+            "teachers": [[each.architecture.model_dump(mode="json"), each.flops, each.parameters] for each in teachers],
+            "train": {**_training(spec.train), "control": spec.train.control},
+        }
+    )
+
+
+def _training(train: Train) -> dict[str, Any]:
+    return {**train.model_dump(mode="json", include=_DECIDES), "optimizer": train.optimizer.type}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

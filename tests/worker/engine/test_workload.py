@@ -1,0 +1,119 @@
+"""The work of a job is counted from the same lessons that the engine holds."""
+
+from typing import Any
+
+import pytest
+
+from core.workload import lessons, workload
+from models.canonical import DatasetMeta, TeacherMeta
+from models.counting import cost_of
+from models.spec.job import JobSpec
+from models.spec.students import MLP
+from models.spec.teaching import Branches
+from tests.acceptance.regimes import HANDED_IN, NAMES, jobs
+from worker.engine.lessons import Earlier, Itself, Lesson, Outside, syllabus
+
+IDS = {
+    name: f"dst_{at}" if name in {"given", "digits", "few labels", "no labels"} else f"tch_{at}"
+    for at, name in enumerate(HANDED_IN)
+}
+MLP_8 = MLP(hidden=[8])
+FORWARD = 2 * (64 * 8 + 8 * 10)
+TEACHER = TeacherMeta(architecture=MLP(hidden=[16]), input_shape=(1, 8, 8), num_outputs=10, parameters=1000, flops=2000)
+
+
+def data(shape: tuple[int, ...] = (1, 8, 8), **more: Any) -> DatasetMeta:
+    given = {"task": "image_classification", "counts": {"train": 100, "val": 20, "test": 10}, "num_outputs": 10}
+    return DatasetMeta.model_validate({**given, "input_shape": shape, **more})
+
+
+def spec(**changes: Any) -> JobSpec:
+    told = {"teacher": "tch_1", "dataset": "dst_1", "student": MLP_8.model_dump(), "loss": {"type": "kd"}}
+    train = {"epochs": 4, "batch_size": 30, "control": False, **changes.pop("train", {})}
+    return JobSpec.model_validate({**told, "train": train, **changes}).resolved()
+
+
+def guide(lesson: Lesson) -> tuple[bool, bool, bool]:
+    """Whether teachers that were handed in are heard, an earlier network, and one that changes."""
+    itself = isinstance(lesson.guide, Itself) and not isinstance(lesson.guide.way, Branches)
+    return isinstance(lesson.guide, Outside), isinstance(lesson.guide, Earlier) or itself, itself
+
+
+@pytest.mark.parametrize("has_labels", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_lessons_are_those_of_the_engine(name: str, has_labels: bool) -> None:
+    told = JobSpec.model_validate(jobs(IDS)[name]).resolved()
+    counted = [
+        [
+            (each.name, each.student, each.train.epochs, each.outside, each.taught_by is not None, each.moving)
+            for each in group
+        ]
+        for group in lessons(told, has_labels=has_labels)
+    ]
+    held = [
+        [(each.name, each.student, each.train.epochs, *guide(each)) for each in group]
+        for group in syllabus(told, has_labels=has_labels).groups
+    ]
+    assert counted == held
+
+
+def test_steps_and_operations_of_a_plain_job() -> None:
+    work = workload(spec(train={"control": True}), data(), [TEACHER])
+    student = 4 * (3 * 100 + 20) * FORWARD
+    assert cost_of(MLP_8, (1, 8, 8), 10).flops == FORWARD  # type: ignore[union-attr]
+    assert [(group.steps, group.flops) for group in work.groups] == [(16, student + 100 * 2000), (16, student)]
+    assert (work.steps, work.flops) == (32, 2 * student + 100 * 2000)
+
+
+@pytest.mark.parametrize(
+    ("train", "asked"),
+    [
+        ({}, 1),
+        ({"mixup": 0.2}, 4),
+        ({"augment": {"flip": True}}, 4),
+        ({"augment": {"flip": True}, "teacher_cache": {"views": 2}}, 2),
+        ({"augment": {"flip": True}, "teacher_cache": {"views": 9}}, 4),
+    ],
+)
+def test_a_teacher_is_asked_once_about_what_does_not_change(train: dict[str, Any], asked: int) -> None:
+    work = workload(spec(train=train), data(), [TEACHER])
+    assert work.flops == 4 * (3 * 100 + 20) * FORWARD + asked * 100 * 2000
+
+
+def test_larger_images_are_cropped_and_so_change() -> None:
+    counts = [workload(spec(), data((1, side, side)), [TEACHER]).flops for side in (27, 28)]
+    own = [cost_of(MLP_8, (1, side, side), 10) for side in (27, 28)]
+    asked = [(flops or 0) - 4 * 320 * (cost.flops if cost else 0) for flops, cost in zip(counts, own, strict=True)]
+    assert asked == [100 * 2000, 4 * 100 * 2000]
+
+
+def test_what_a_checkpoint_leaves_is_taken_off_the_first_groups() -> None:
+    work = workload(spec(train={"control": True}), data(), [TEACHER])
+    first, second = work.groups
+    assert work.left(0.0) == work.groups
+    assert work.left(0.5) == (second,)
+    (rest,) = work.left(0.75)
+    assert (rest.steps, rest.flops) == (8, (second.flops or 0) / 2)
+    assert work.left(1.0) == ()
+    assert work.left(0.25)[0].steps == first.steps // 2
+
+
+def test_an_unknown_network_is_named() -> None:
+    library = {"type": "timm", "name": "resnet18"}
+    work = workload(spec(student=library), data((3, 32, 32)), [TEACHER])
+    assert (work.flops, work.unknown) == (None, ("the student `timm`",))
+    (key,) = work.networks
+    told = workload(spec(student=library), data((3, 32, 32)), [TEACHER], known={key: 10**9})
+    assert told.flops is not None
+    assert told.unknown == ()
+
+
+def test_rows_epochs_seeds_and_rates_are_the_same_work_and_a_batch_is_not() -> None:
+    key = workload(spec(), data(), [TEACHER]).key
+    same = {"epochs": 9, "seed": 3, "optimizer": {"type": "sgd", "lr": 0.5}}
+    assert workload(spec(train=same, priority="high"), data(counts={"train": 7}), [TEACHER]).key == key
+    assert workload(spec(train={"batch_size": 31}), data(), [TEACHER]).key != key
+    chain = [{"student": MLP_8.model_dump()}]
+    longer = [{"student": MLP_8.model_dump(), "train": {**spec().train.model_dump(), "epochs": 2}}]
+    keys = {workload(spec(assistants=each), data(), [TEACHER]).key for each in (chain, longer)}
+    assert len(keys) == 1
