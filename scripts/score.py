@@ -3,6 +3,7 @@
     python scripts/score.py FOLDER npz digits.npz                 arrays x_test and y_test
     python scripts/score.py FOLDER idx images.gz labels.gz        the IDX files of the MNIST family, gzipped
     python scripts/score.py FOLDER csv rows.csv TARGET            rows that the student has not seen
+    python scripts/score.py FOLDER wav TESTS                      WAV files in folders that name their class
 
 FOLDER holds student.pth and student.py. Prints one JSON object: accuracy, or rmse and r2 where the target is a number.
 """
@@ -27,7 +28,7 @@ _BATCH = 1000
 
 def main(arguments: list[str]) -> int:
     """The door."""
-    kinds: dict[str, Callable[..., dict[str, Any]]] = {"npz": of_npz, "idx": of_idx, "csv": of_csv}
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {"npz": of_npz, "idx": of_idx, "csv": of_csv, "wav": of_wav}
     if len(arguments) < 3 or arguments[1] not in kinds:
         sys.stderr.write(f"{__doc__}\n")
         return 2
@@ -59,6 +60,14 @@ def of_csv(folder: Path, path: str, target: str) -> dict[str, Any]:
     wanted = torch.tensor([float(value) for value in truth], dtype=torch.float64)
     error = ((said - wanted) ** 2).mean()
     return {"rmse": float(error.sqrt()), "r2": float(1 - error / wanted.var(correction=0)), "rows": len(rows)}
+
+
+def of_wav(folder: Path, tests: str) -> dict[str, Any]:
+    """Recordings, a folder a class."""
+    student, net = opened(folder)
+    paths = sorted(Path(tests).glob("*/*.wav"))
+    said = torch.cat([student.predict(net, student.read(path)) for path in paths])
+    return _accuracy(said, torch.tensor([student.CLASSES.index(path.parent.name) for path in paths]))
 
 
 def opened(folder: Path) -> tuple[ModuleType, torch.nn.Module]:

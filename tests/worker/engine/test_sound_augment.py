@@ -71,7 +71,7 @@ def test_it_hangs_on_seed_epoch_and_sample_alone() -> None:
 
 def test_the_task_changes_nothing_unless_it_is_asked_to() -> None:
     for plain in ("auto", "none", Augment(crop=2, flip=True)):
-        assert make_task(DATA, Train(augment=plain)).augmentation() is None  # type: ignore[arg-type]
+        assert make_task(DATA, Train(augment=plain)).augmentation() is None
     asked = make_task(DATA, Train(augment=Augment(mel_mask=2), seed=9)).augmentation()
     assert asked is not None
     assert asked.content == {"time_shift": 0, "time_mask": 0, "mel_mask": 2, "mean": MEAN, "seed": 9}
