@@ -7,15 +7,17 @@ Shapes: n rows of the split.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from models.spec.training import Train
 from worker.engine.data import Rows, Split
 from worker.engine.outputs import Outputs
+from worker.engine.rest import Rest, cut
 from worker.engine.shelf import Table
 from worker.engine.sources.source import Says
 
@@ -54,15 +56,51 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """So many of the logits of so many classes are kept."""
+
+    k: int
+    num_classes: int
+
+    def __call__(self, said: Outputs) -> Outputs:
+        """The outputs with the largest logits alone, (n, k)."""
+        logits, rest = cut(said.logits, self.k)
+        return replace(said, logits=logits, rest=rest)
+
+    def undone(self, kept: Outputs) -> Outputs:
+        """The outputs with logits of all classes, of which some are right as a whole."""
+        assert kept.rest is not None, "they were cut"
+        return replace(kept, logits=kept.rest.spread(kept.logits, self.num_classes))
+
+    def share_kept(self, kept: Outputs, T: float) -> float:
+        """How much of the probability at T is in the logits that are kept, in the mean of all rows."""
+        assert kept.rest is not None, "they were cut"
+        return float(kept.rest.share_kept(kept.logits, self.num_classes, T).mean())
+
+
+def cut_of(train: Train, num_classes: int) -> Cut | None:
+    """What the spec asks to keep of a teacher of so many classes; None for all."""
+    return Cut(train.top_k, num_classes) if train.top_k and train.top_k < num_classes else None
+
+
+@dataclass(frozen=True)
 class Kept:
     """The outputs for all samples of a split, by position: logits (n, C), embedding (n, D), features (n, ...),
-    weight (n,), and the same for each member of an ensemble."""
+    weight (n,), and the same for each member of an ensemble. With a cut logits are (n, k)."""
 
     outputs: Outputs
+    cut: Cut | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Of the outputs for one sample, as they are looked up."""
+        own = _num_bytes(self.outputs) // max(1, len(self.outputs.logits))
+        return own if self.cut is None else own + 4 * self.cut.num_classes
 
     def take(self, positions_B: Tensor, _epoch: int = 0) -> Outputs:
         """The outputs of some samples."""
-        return each(self.outputs, lambda x: x.index_select(0, positions_B))
+        found = each(self.outputs, lambda x: x.index_select(0, positions_B))
+        return found if self.cut is None else self.cut.undone(found)
 
 
 class KeptViews:
@@ -75,6 +113,11 @@ class KeptViews:
         self._views, self._make = views, make
         self._kept: dict[int, Kept] = {}
         self._passing: tuple[int, Kept] | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Of the outputs for one sample; 0 before the first table is there."""
+        return max((one.row_bytes for one in self._kept.values()), default=0)
 
     def take(self, positions_B: Tensor, epoch: int) -> Outputs:
         """The outputs of some samples in the view of this epoch."""
@@ -104,11 +147,17 @@ class Way:
     exact: bool = False
     #: To half the bits of float32: within a share of 2^-11 of each value.
     rounded: bool = False
+    cut: Cut | None = None
 
 
-def fits(sample: Outputs, num_rows: int) -> bool:
-    """Whether the outputs of so many rows may be kept, judged by those of a few."""
-    return sum(x[0].numel() * 4 for x in tensors(sample)) * num_rows <= MAX_BYTES
+def size(sample: Outputs, num_rows: int, cut: Cut | None = None) -> int:
+    """Bytes of the outputs of so many rows in memory, judged by those of a few."""
+    return sum(x[0].numel() * 4 for x in tensors(cut(sample) if cut else sample)) * num_rows
+
+
+def fits(sample: Outputs, num_rows: int, cut: Cut | None = None) -> bool:
+    """Whether the outputs of so many rows may be kept."""
+    return size(sample, num_rows, cut) <= MAX_BYTES
 
 
 @dataclass
@@ -137,7 +186,7 @@ class Filling:
                 patience = time.monotonic() + _PATIENCE_S
             waiting = left
         assert self._into is not None, "there are rows"
-        return Kept(_without_ones(self._into))
+        return Kept(_without_ones(self._into), self.way.cut)
 
     @property
     def _chunk_rows(self) -> int:
@@ -173,7 +222,8 @@ class Filling:
         for positions_B in torch.split(positions, self.way.batch_size):
             rows = self.split.take(positions_B)
             said = self.teacher(self.way.shown(rows) if self.way.shown else rows, exact=self.way.exact)
-            parts.append(_spoken(said) if self.way.exact else said)
+            said = _spoken(said) if self.way.exact else said
+            parts.append(self.way.cut(said) if self.way.cut else said)
             self.check()
         said = joined(parts)
         if self.way.rounded:
@@ -188,8 +238,8 @@ class Filling:
 
     def _put(self, number: int, said: Outputs) -> None:
         if self._into is None:
-            size, device = len(self.split), self.way.device
-            self._into = each(said, lambda x: torch.empty((size, *x.shape[1:]), device=device))
+            num, device = len(self.split), self.way.device
+            self._into = each(said, lambda x: torch.empty((num, *x.shape[1:]), dtype=_in_memory(x), device=device))
         start = number * self._chunk_rows
         for into, new in zip(tensors(self._into), tensors(said), strict=True):
             into[start : start + len(new)] = new
@@ -210,7 +260,12 @@ def without_units(teacher: Says) -> Iterator[tuple[float, float] | None]:
 
 
 def rounded(x: Tensor) -> Tensor:
-    """The values to 11 bits, or to 8 where the teacher computes in bfloat16 or one is too large; float32."""
+    """The values to 11 bits, or to 8 where the teacher computes in bfloat16 or one is too large; float32.
+
+    Whole numbers stay.
+    """
+    if not x.is_floating_point():
+        return x
     half = x.float().to(torch.bfloat16).float()
     if torch.equal(half, x.float()) or float(x.abs().max()) > _MAX_FLOAT16:
         return half
@@ -221,7 +276,8 @@ def tensors(outputs: Outputs) -> list[Tensor]:
     """All that was said, in one order."""
     optional = [x for x in (outputs.embedding, outputs.weight) if x is not None]
     members = [x for member in outputs.members.values() for x in tensors(member)]
-    return [outputs.logits, *(outputs.features[name] for name in sorted(outputs.features)), *optional, *members]
+    rest = [] if outputs.rest is None else [outputs.rest.classes, outputs.rest.levels]
+    return [outputs.logits, *(outputs.features[name] for name in sorted(outputs.features)), *optional, *members, *rest]
 
 
 def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
@@ -232,7 +288,18 @@ def each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
         None if outputs.embedding is None else change(outputs.embedding),
         None if outputs.weight is None else change(outputs.weight),
         {name: each(member, change) for name, member in outputs.members.items()},
+        None if outputs.rest is None else Rest(change(outputs.rest.classes), change(outputs.rest.levels)),
     )
+
+
+def parted(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
+    """Batches of these sizes out of several in a row; views, no copies."""
+    columns = [iter(torch.split(x, list(sizes))) for x in tensors(outputs)]
+    made = []
+    for _ in sizes:
+        places = iter(columns)
+        made.append(each(outputs, lambda _, places=places: next(next(places))))  # type: ignore[misc]
+    return made
 
 
 def joined(parts: list[Outputs]) -> Outputs:
@@ -242,22 +309,26 @@ def joined(parts: list[Outputs]) -> Outputs:
 
 
 _LOGITS, _EMBEDDING, _FEATURE = "logits", "embedding", "feature:"
+_CLASSES, _LEVELS = "rest:classes", "rest:levels"
 
 
 def named(outputs: Outputs) -> dict[str, Tensor]:
-    """What a single teacher said, as float32 tensors by name."""
+    """What a single teacher said, as tensors by name: float32, or whole numbers."""
     assert not outputs.members, "several teachers are kept each for itself"
     assert outputs.weight is None, "a network speaks of every sample"
     found = {_LOGITS: outputs.logits, **{_FEATURE + name: x for name, x in outputs.features.items()}}
     if outputs.embedding is not None:
         found[_EMBEDDING] = outputs.embedding
-    return {name: x.float() for name, x in found.items()}
+    if outputs.rest is not None:
+        found |= {_CLASSES: outputs.rest.classes, _LEVELS: outputs.rest.levels}
+    return {name: x.float() if x.is_floating_point() else x for name, x in found.items()}
 
 
 def outputs_of(by_name: Mapping[str, Tensor]) -> Outputs:
     """The reverse of `named`."""
     features = {name.removeprefix(_FEATURE): x for name, x in by_name.items() if name.startswith(_FEATURE)}
-    return Outputs(by_name[_LOGITS], features, by_name.get(_EMBEDDING))
+    rest = Rest(by_name[_CLASSES], by_name[_LEVELS]) if _CLASSES in by_name else None
+    return Outputs(by_name[_LOGITS], features, by_name.get(_EMBEDDING), rest=rest)
 
 
 def _spoken(outputs: Outputs) -> Outputs:
@@ -271,6 +342,10 @@ def _without_ones(outputs: Outputs) -> Outputs:
     weight = None if outputs.weight is None or bool((outputs.weight == 1).all()) else outputs.weight
     members = {name: _without_ones(member) for name, member in outputs.members.items()}
     return replace(outputs, weight=weight, members=members)
+
+
+def _in_memory(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.is_floating_point() else x.dtype
 
 
 def _num_bytes(outputs: Outputs) -> int:

@@ -42,9 +42,17 @@ class Rows:
 class Split:
     """The rows of one split, addressed by their position in it: 0 to n - 1."""
 
+    #: Whether any rows can be had at once at no more than their own cost.
+    at_random = True
+
     def __init__(self, x: Tensor, y: Tensor, rows: Tensor, device: torch.device) -> None:
         self._x, self._rows, self._device = x, rows, device
         self._y = y.to(device)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one sample as it is kept."""
+        return self._x[:1].nbytes
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -99,6 +107,8 @@ class StreamedSplit(Split):
 
     They have the order and the bits that they would have in memory.
     """
+
+    at_random = False
 
     def __init__(self, x: FileRows, y: Tensor, rows: Tensor, device: torch.device, reader: ThreadPoolExecutor) -> None:
         super().__init__(torch.empty(0), y, rows, device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.align import vector
+from worker.engine.goal import Goal
 from worker.engine.networks import Network
 from worker.engine.objective import Objective, hard_alone
 from worker.engine.outputs import Batch, Outputs, full
@@ -48,7 +49,7 @@ class ExitNetwork(nn.Module):
         return torch.stack(self.exits(self._tapped(x).features), 1)
 
 
-class BranchObjective(nn.Module):
+class BranchObjective(Goal):
     """hard(student) + sum over exits of what the job's loss says of the exit, taught by the student detached from it.
 
     Nobody teaches the student's last layer, so the label loss there is whole; beside the terms it has the job's weight.

@@ -10,17 +10,12 @@ from models.spec.training import Train
 from worker.engine import optim
 from worker.engine.checkpoint import State
 from worker.engine.ema import Average
-from worker.engine.exits import BranchObjective
+from worker.engine.goal import Goal
 from worker.engine.meter import Meter
-from worker.engine.objective import Objective
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.precision import Precision
 from worker.engine.taps import Tapped
 from worker.engine.task import Metrics, Task
-from worker.engine.together import MutualObjective
-
-#: What a network in training is measured by.
-Goal = Objective | MutualObjective | BranchObjective
 
 Weights = dict[str, Tensor]
 
@@ -78,6 +73,7 @@ class Learner:
             net.compile()
         self._trained = [*net.module.parameters(), *objective.parameters()]
         self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
+        self._step = optim.bare_step(self._optimizer)
         self._average = Average(net.module, spec.ema) if spec.ema else None
         self._meter = Meter(objective.names, self._trained[0].device)
         self.trail = Trail()
@@ -94,9 +90,8 @@ class Learner:
 
     def learn(self, said: Outputs, heard: Outputs | None, batch: Batch, share: float) -> None:
         """Take in the gradient of one batch, which is this share of its step; `heard` is what teaches it."""
-        loss, values_K = self.objective(said, heard, batch)
         with self._precision.products():
-            (loss * share if share < 1 else loss).backward()
+            values_K = self.objective.learn(said, heard, batch, share)
         self._meter.add(values_K, len(batch.ids))
 
     def move(self, lr: float) -> None:
@@ -104,8 +99,9 @@ class Learner:
         if self._plan.train.clip_norm:
             nn.utils.clip_grad_norm_(self._trained, self._plan.train.clip_norm)
         optim.set_rate(self._optimizer, lr)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._step()
+        for parameter in self._trained:
+            parameter.grad = None
         if self._average:
             self._average.update()
 

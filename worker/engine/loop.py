@@ -7,13 +7,12 @@ A step does no input and output and never waits for the device. Between steps ev
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
-
-from torch import Tensor
 
 from worker.engine import optim
 from worker.engine.checkpoint import State
-from worker.engine.feed import Feed
+from worker.engine.feed import Dealt, Feed
 from worker.engine.following import Following
 from worker.engine.learner import Learner, Plan
 from worker.engine.outputs import Outputs, detached
@@ -57,9 +56,10 @@ class Run:
         batches = self.feed.split.shuffled(spec.seed, self.epoch, spec.batch_size)
         for learner in self.learners:
             learner.net.module.train()
-        for at in range(self.at, self.plan.steps_per_epoch):
+        dealt = self.feed.deal(batches[self.at * spec.accumulate :], self.epoch)
+        for _ in range(self.at, self.plan.steps_per_epoch):
             start = time.monotonic()
-            self._step(batches[at * spec.accumulate : (at + 1) * spec.accumulate])
+            self._step(list(islice(dealt, spec.accumulate)))
             self.at += 1
             for learner in self.learners:
                 learner.trail.train_s += time.monotonic() - start
@@ -104,16 +104,16 @@ class Run:
         if self._following:
             self._following.load_state_dict(state["following"])
 
-    def _step(self, group: list[Tensor]) -> None:
+    def _step(self, group: list[Dealt]) -> None:
         """One move of each optimizer: the gradient of the mean over all samples of the group."""
-        samples = sum(len(positions_B) for positions_B in group)
-        for positions_B in group:
-            x, batch, teacher = self.feed(positions_B, self.epoch, self.step / self.plan.steps)
+        samples = sum(len(dealt.rows.ids) for dealt in group)
+        for dealt in group:
+            x, batch, teacher = self.feed.serve(dealt, self.epoch, self.step / self.plan.steps)
             # All speak before any of them learns.
             said = [learner.answer(x) for learner in self.learners]
             heard = [self._heard(at, said, teacher) for at in range(len(said))]
             for learner, own, others in zip(self.learners, said, heard, strict=True):
-                learner.learn(own, others, batch, len(positions_B) / samples)
+                learner.learn(own, others, batch, len(batch.ids) / samples)
         lr = self.lr
         for learner in self.learners:
             learner.move(lr)

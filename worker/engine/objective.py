@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.errors import Problem, UserConfig
 from models.spec.losses.term import LossTerm, TapPair
 from worker.engine.columns import PLAIN, Lens
+from worker.engine.goal import Goal
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.task import Task
 from worker.engine.term import Term
@@ -32,14 +33,11 @@ class Needs:
     embedding: bool
 
 
-class Objective(nn.Module):
+class Objective(Goal):
     """Label loss and terms, each by its weight. Its parameters are those of the terms.
 
     While nobody teaches, the terms are silent and worth 0, and the label loss is whole.
     """
-
-    #: Nothing beside the network is scored.
-    evaluated: None = None
 
     def __init__(
         self,
@@ -54,6 +52,8 @@ class Objective(nn.Module):
         self._lenses = list(lenses) or [PLAIN] * len(terms)
         self._weights = [weight for weight, _ in terms]
         self._terms = nn.ModuleList(term for _, term in terms)
+        plain = all(lens == PLAIN for lens in self._lenses)
+        self._is_known = plain and all(term.knows_gradient for _, term in terms)
         #: What `forward` reports, in its order.
         self.names = ["loss", "hard", *names, task.running_name]
 
@@ -63,6 +63,38 @@ class Objective(nn.Module):
             assert isinstance(term, Term)
             with _pointing_to(at):
                 term.prepare(ids_M)
+
+    def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Tensor:
+        """By the formula of the gradient where all parts have one: a graph of scalars costs more than they do."""
+        if self._is_known and (found := self._known(student, teacher, batch)) is not None:
+            grad_NC, values_K = found
+            torch.autograd.backward(student.logits, grad_NC if share == 1 else grad_NC * share)
+            return values_K
+        return super().learn(student, teacher, batch, share)
+
+    def _known(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """The gradient on the student's logits, and the values that `names` lists; None where no formula is at hand."""
+        terms = [] if teacher is None else list(zip(self._weights, self._terms, strict=True))
+        if batch.weight is not None or batch.share is not None or len(terms) < len(self._terms):
+            return None
+        if teacher is not None and teacher.weight is not None:
+            return None
+        student.logits = student.logits.float()
+        logits_NC = student.logits.detach()
+        hard = self._task.known_hard(logits_NC, batch.y)
+        if hard is None:
+            return None
+        value, grad_NC = hard
+        values, total = [value], value * self._hard_weight
+        grad_NC = grad_NC.mul_(self._hard_weight)
+        for weight, term in terms:
+            assert isinstance(term, Term)
+            assert teacher is not None, "terms speak where someone teaches"
+            value, grad_of_it_NC = term.known(logits_NC, teacher)
+            values.append(value)
+            if weight:
+                total, grad_NC = total + weight * value, grad_NC.add_(grad_of_it_NC, alpha=weight)
+        return grad_NC, torch.stack([total, *values, self._task.running(logits_NC, batch.y)])
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the values that `names` lists, without gradients and before their weights."""

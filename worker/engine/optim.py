@@ -4,7 +4,8 @@ Weight decay acts on every trained parameter, projectors, biases and norm scales
 as the recipes behind the published tables did. Fused kernels are used wherever torch has them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from math import cos, pi
 
 import torch
@@ -37,6 +38,15 @@ def make_optimizer(spec: menu.Optimizer, parameters: Iterable[nn.Parameter]) -> 
             return torch.optim.AdamW(
                 parameters, spec.lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=fused
             )
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimizer's step without the record for profilers and the hooks that torch wraps around it.
+
+    They take as long as the step of a small network itself.
+    """
+    step = type(optimizer).step
+    return partial(getattr(step, "__wrapped__", step), optimizer)
 
 
 def rate(schedule: Schedule, base: float, step: int, steps: int, steps_per_epoch: int) -> float:

@@ -49,6 +49,12 @@ class Task(Protocol):
     def hard(self, logits_NC: Tensor, batch: Batch) -> Tensor:
         """The label loss of a batch: a scalar, the mean over samples that have a label, 0 where none has."""
 
+    def known_hard(self, logits_NC: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
+        """For samples of one weight: the label loss and its gradient on the logits by its formula, (N, C).
+
+        None where there is no formula, as for samples without labels. Nothing is recorded for a backward pass.
+        """
+
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
         """A cheap figure for progress lines, averaged over the samples with a label, on the device."""
 

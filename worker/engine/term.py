@@ -33,6 +33,16 @@ class Term(nn.Module):
         """As `forward`. Whatever a term makes of it, no gradient goes to the teacher."""
         return super().__call__(student, _without_way_back(teacher), batch)
 
+    #: Whether `known` may be asked.
+    knows_gradient: bool = False
+
+    def known(self, student_NC: Tensor, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """For samples of one weight: the value, and by its formula the gradient on the student's logits (N, C).
+
+        Nothing is recorded for a backward pass; student_NC is float32. The same as `forward` and its derivative say.
+        """
+        raise NotImplementedError
+
     def prepare(self, ids_M: Tensor) -> None:
         """Told once, before the first batch, the ids of all training samples in ascending order."""
 

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from worker.engine.goal import Goal
 from worker.engine.objective import Objective
 from worker.engine.outputs import Batch, Outputs
 
 
-class MutualObjective(nn.Module):
+class MutualObjective(Goal):
     """The mean over the others of the job's loss, each with terms of its own: their features differ in shape."""
-
-    #: Nothing beside the network is scored.
-    evaluated: None = None
 
     def __init__(self, objectives: Mapping[str, Objective]) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from worker.engine.columns import Lens
 from worker.engine.ema import Average
 from worker.engine.exits import BranchObjective, ExitNetwork, Exits
 from worker.engine.following import AverageTeacher, Following, SnapshotTeacher
-from worker.engine.learner import Goal
+from worker.engine.goal import Goal
 from worker.engine.lessons import Itself, Lesson
 from worker.engine.networks import Network, evaluating
 from worker.engine.normalise import View

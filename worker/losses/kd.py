@@ -29,12 +29,21 @@ class KD(Term):
         super().__init__()
         refuse_few_classes(spec, student)
         self.T, self.standardize = spec.T, spec.standardize
+        self.knows_gradient = not spec.standardize
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """0 where the two distributions agree."""
         log_s_NC = F.log_softmax(self._prepared(student.logits), dim=1)
         log_t_NC = F.log_softmax(self._prepared(teacher.logits), dim=1)
         return self.T**2 * batch.mean(kl(log_t_NC, log_s_NC))
+
+    def known(self, student_NC: Tensor, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """The gradient is T (p_s - p_t) / N."""
+        log_s_NC = F.log_softmax(student_NC / self.T, dim=1)
+        log_t_NC = F.log_softmax(full(teacher.logits) / self.T, dim=1)
+        p_t_NC, N = log_t_NC.exp(), len(student_NC)
+        value = (p_t_NC * (log_t_NC - log_s_NC)).sum() * (self.T**2 / N)
+        return value, (log_s_NC.exp() - p_t_NC) * (self.T / N)
 
     def _prepared(self, logits_NC: Tensor) -> Tensor:
         logits_NC = full(logits_NC)

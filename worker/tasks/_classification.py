@@ -46,6 +46,16 @@ class Classification:
         )
         return batch.mean(value_N)
 
+    def known_hard(self, logits_NC: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Without smoothing, for samples that all have a label: the gradient is (p - 1 of the label) / N."""
+        if self._smoothing or not self._all_labelled:
+            return None
+        log_p_NC = F.log_softmax(logits_NC, 1)
+        N = len(y_N)
+        grad_NC = log_p_NC.exp() * (1 / N)
+        grad_NC.scatter_add_(1, y_N[:, None], grad_NC.new_full((N, 1), -1 / N))
+        return F.nll_loss(log_p_NC, y_N), grad_NC
+
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
         """Accuracy on the labelled samples of the batch, before the step."""
         right_N = (logits_NC.argmax(1) == y_N).float()

@@ -47,6 +47,13 @@ class TabularRegression:
         error_N = value_N1[:, 0] - torch.where(labelled_N, batch.y, 0.0)
         return batch.weighted(labelled_N.to(error_N.dtype)).mean(error_N.square())
 
+    def known_hard(self, value_N1: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Where all have a target: the gradient is 2 (value - y) / N."""
+        if not self._all_labelled:
+            return None
+        error_N1 = value_N1 - y_N[:, None]
+        return error_N1.square().mean(), error_N1 * (2 / len(y_N))
+
     def running(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
         """The same without the batch's weights."""
         return self.hard(value_N1, Batch(y_N, y_N))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.augment import Augmentation
+from worker.engine.cache import Kept, tensors
 from worker.engine.data import Rows, Split
 from worker.engine.feed import Feed
 from worker.engine.mixup import Mixup
@@ -85,3 +86,23 @@ def test_rows_of_a_table_are_mixed_too() -> None:
     assert batch.share is not None
     assert x.shape == (5, 4)
     assert not torch.equal(x, split.take(AT).raw)
+
+
+def test_batches_looked_up_together_are_those_looked_up_alone() -> None:
+    split, change = images(40), Augmentation(1, True, 0)
+    said = torch.randn(40, 3)
+    kept = Kept(Outputs(said, {"s": torch.randn(40, 2)}, torch.randn(40, 5), torch.rand(40), {"a": Outputs(said + 1)}))
+    feed = Feed(split, view, change, kept)
+    batches = split.shuffled(0, 0, 16)
+    assert feed._at_once(16) >= len(batches) == 3
+    for positions, dealt in zip(batches, feed.deal(batches, 1), strict=True):
+        x, batch, heard = feed.serve(dealt, 1, 0.5)
+        alone, batch_alone, heard_alone = feed(positions, 1, 0.5)
+        assert heard is not None
+        assert heard_alone is not None
+        assert torch.equal(x, alone)
+        assert torch.equal(batch.y, batch_alone.y)
+        assert torch.equal(batch.ids, batch_alone.ids)
+        for ours, theirs in zip(tensors(heard), tensors(heard_alone), strict=True):
+            assert torch.equal(ours, theirs)
+        assert torch.equal(heard.members["a"].logits, heard.logits + 1)

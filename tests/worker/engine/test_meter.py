@@ -38,3 +38,28 @@ def test_sums_go_on_from_a_saved_state() -> None:
         m.add(torch.tensor([4.0]), 4)
     assert meter.read() == other.read() == {"loss": 3.0}
     assert other.first_bad() is None
+
+
+def test_a_long_epoch_is_that_of_single_steps_and_goes_on_bit_by_bit_from_anywhere() -> None:
+    values = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    meter = Meter(["loss", "kd"], CPU)
+    for at, pair in enumerate(values):
+        if at == 100:
+            resumed = Meter(["loss", "kd"], CPU)
+            resumed.load_state_dict(meter.state_dict())
+        if at >= 100:
+            resumed.add(pair, at)
+        meter.add(pair, at)
+    assert meter.read() == resumed.read()
+    sizes = torch.arange(200, dtype=torch.float64)
+    expected = (values.double() * sizes[:, None]).sum(0) / sizes.sum()
+    assert list(meter.read().values()) == pytest.approx(expected.tolist(), rel=1e-12)
+    assert meter.first_bad() is None
+
+
+def test_a_bad_step_is_found_wherever_it_is() -> None:
+    for place in (0, 63, 64, 130, 199):
+        meter = Meter(["loss"], CPU)
+        for at in range(200):
+            meter.add(torch.tensor([math.nan if at in (place, 180) else 1.0]), 1)
+        assert meter.first_bad() == min(place, 180)

@@ -10,7 +10,7 @@ from core.errors import UserConfig
 from models.spec.job import JobSpec
 from tests.worker.engine import orders
 from tests.worker.engine.conftest import Data, Make, Taught
-from worker.engine.objective import make_objective, needs, term_names
+from worker.engine.objective import hard_alone, make_objective, needs, term_names
 from worker.engine.outputs import Batch, Outputs
 from worker.engine.task import Task, make_task
 from worker.engine.wiring import Parts, wire
@@ -154,3 +154,38 @@ def test_auto_pairs_are_what_the_report_names(make: Make, tmp_path: Path) -> Non
     assert [(pair.student, pair.teacher) for pair in term.taps] == [  # type: ignore[attr-defined]
         ("layer1", "layer1"), ("layer2", "layer2"), ("layer3", "layer3"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+@pytest.mark.parametrize(
+    "terms", [[{"type": "kd", "weight": 0.5}], [{"type": "kd", "weight": 0}, {"type": "kd", "T": 2}]]
+)
+def test_a_gradient_by_formula_is_that_of_the_graph(terms: list[dict[str, Any]], share: float) -> None:
+    objective = make_objective(task(), 0.25, losses(*terms), outputs(0), outputs(1), 6)
+    by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
+    loss, values = objective(by_graph, outputs(1), BATCH)
+    (loss * share).backward()
+    found = objective.learn(by_formula, outputs(1), BATCH, share)
+    torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
+    torch.testing.assert_close(found, values)
+
+
+def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
+    objective = hard_alone(task())
+    by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
+    loss, values = objective(by_graph, None, BATCH)
+    loss.backward()
+    torch.testing.assert_close(objective.learn(by_formula, None, BATCH, 1.0), values)
+    torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
+
+
+@pytest.mark.parametrize("weighted", [Batch(BATCH.y, BATCH.ids, torch.arange(6.0)), BATCH])
+def test_where_weights_differ_the_graph_is_taken(weighted: Batch) -> None:
+    objective = make_objective(task(), 0.25, losses({"type": "kd"}), outputs(0), outputs(1), 6)
+    teacher = outputs(1)
+    teacher.weight = None if weighted.weight is not None else torch.tensor([1.0, 0, 0, 1, 1, 1])
+    by_graph, learned = outputs(0, grad=True), outputs(0, grad=True)
+    loss, _ = objective(by_graph, teacher, weighted)
+    loss.backward()
+    objective.learn(learned, teacher, weighted, 1.0)
+    torch.testing.assert_close(learned.logits.grad, by_graph.logits.grad, rtol=0, atol=0)

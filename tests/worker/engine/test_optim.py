@@ -1,5 +1,6 @@
 """Optimizers and learning rates."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from models.spec.training import Optimizer, Schedule
-from worker.engine.optim import make_optimizer, rate, set_rate
+from worker.engine.optim import bare_step, make_optimizer, rate, set_rate
 
 OPTIMIZER: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
 SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Schedule)
@@ -93,3 +94,20 @@ def test_the_rate_of_a_step_is_set_for_all_parameters() -> None:
     optimizer = make_optimizer(OPTIMIZER.validate_python({"type": "sgd"}), nn.Linear(2, 2).parameters())
     set_rate(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125]
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_bare_step_moves_as_the_step_does(kind: str) -> None:
+    nets = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    spec = OPTIMIZER.validate_python({"type": kind, "lr": 0.1})
+    made = [make_optimizer(spec, net.parameters()) for net in nets]
+    steps: list[Callable[[], object]] = [made[0].step, bare_step(made[1])]
+    for net, step in zip(nets, steps, strict=True):
+        for _ in range(3):
+            for parameter in net.parameters():
+                parameter.grad = parameter.detach().cos()
+            step()
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert one.requires_grad

@@ -42,3 +42,22 @@ def test_standardised_logits_have_no_shift_and_no_scale() -> None:
     other = 0.1 + 5 * torch.rand(len(student), 1, dtype=torch.float64)
     moved = loss(Outputs(student * other - 7), Outputs(teacher / other + 3), batch)
     torch.testing.assert_close(moved, loss(Outputs(student), Outputs(teacher), batch), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("T", [0.5, 1.0, 4.0, 20.0])
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_the_formula_says_what_the_graph_says(T: float, size: float) -> None:
+    student, teacher, batch = setup_logits()
+    student = (size * student).detach().float().requires_grad_()
+    term = KD(menu.KD(T=T), Outputs(student), Outputs(teacher))
+    value = term(Outputs(student), Outputs(teacher.to(torch.bfloat16)), batch)
+    (grad,) = torch.autograd.grad(value, student)
+    assert term.knows_gradient
+    found, found_grad = term.known(student.detach(), Outputs(teacher.to(torch.bfloat16)))
+    torch.testing.assert_close(found, value.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found_grad, grad, rtol=1e-4, atol=1e-6)
+
+
+def test_no_formula_is_claimed_for_standardised_logits() -> None:
+    student, teacher, _ = setup_logits()
+    assert not KD(menu.KD(T=2, standardize=True), Outputs(student), Outputs(teacher)).knows_gradient
