@@ -158,10 +158,11 @@ def _causes(order: WorkOrder, record: TeacherMeta | None) -> str:
     mean = [round(m, 4) for m in want.mean] or "the data set's"
     std = [round(s, 4) for s in want.std] or "the data set's"
     size = list(want.size) if want.size else "the data set's"
+    other = "features that are not the data set's (`report.spectrum`), " if order.dataset.spectrum else ""
     return (
-        f"Likely causes: the normalisation (taken: range {list(want.range)}, mean {mean}, std {std}), the order of the "
-        f"classes (taken: {', '.join(order.dataset.classes[:5])} ...), the layout (taken: {want.layout}) or the input "
-        f"size (taken: {size}). Hand the teacher in again with the right `input`, or the data set with `classes`."
+        f"Likely causes: {other}the normalisation (taken: range {list(want.range)}, mean {mean}, std {std}), the order "
+        f"of the classes (taken: {', '.join(order.dataset.classes[:5])} ...), the layout (taken: {want.layout}) or the "
+        f"input size (taken: {size}). Hand the teacher in again with the right `input`, or the data set with `classes`."
     )
 
 
