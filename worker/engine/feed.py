@@ -44,6 +44,11 @@ class Feed:
     views: int | None = None
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def asks(self) -> bool:
+        """Whether someone is asked at each step what they say of the samples."""
+        return self.says is not None and not isinstance(self.says, Kept | KeptViews)
+
     def __call__(self, positions_B: Tensor, epoch: int, progress: float) -> tuple[Tensor, Batch, Outputs | None]:
         """The batch of these positions, as this epoch shows it."""
         return self.serve(next(self.deal([positions_B], epoch)), epoch, progress)

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
+from math import inf
 from typing import Any
 
-from worker.engine import optim
+from worker.engine import optim, threads
 from worker.engine.checkpoint import State
 from worker.engine.feed import Dealt, Feed
 from worker.engine.following import Following
@@ -22,9 +23,17 @@ from worker.engine.task import Metrics
 class Run:
     """Networks in training, step by step together. The first gives the run its name, and its end."""
 
-    def __init__(self, plan: Plan, learners: Sequence[Learner], feed: Feed, following: Following | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        learners: Sequence[Learner],
+        feed: Feed,
+        following: Following | None = None,
+        flops: float = inf,
+    ) -> None:
+        """`flops` are the floating point operations of the learners' forward passes over one batch."""
         self.plan, self.learners, self.feed = plan, list(learners), feed
-        self._following = following
+        self._following, self._flops = following, flops
         #: Whole epochs done, steps done in the epoch after them.
         self.epoch, self.at = 0, 0
 
@@ -57,13 +66,16 @@ class Run:
         for learner in self.learners:
             learner.net.module.train()
         dealt = self.feed.deal(batches[self.at * spec.accumulate :], self.epoch)
-        for _ in range(self.at, self.plan.steps_per_epoch):
-            start = time.monotonic()
-            self._step(list(islice(dealt, spec.accumulate)))
-            self.at += 1
-            for learner in self.learners:
-                learner.trail.train_s += time.monotonic() - start
-            between()
+        # What it takes to ask a teacher is not counted, and is more.
+        flops = inf if self.feed.asks else self._flops
+        with threads.enough_for(flops):
+            for _ in range(self.at, self.plan.steps_per_epoch):
+                start = time.monotonic()
+                self._step(list(islice(dealt, spec.accumulate)))
+                self.at += 1
+                for learner in self.learners:
+                    learner.trail.train_s += time.monotonic() - start
+                between()
 
     def finish_epoch(self, vals: Sequence[Metrics]) -> list[dict[str, Any]]:
         """Take the validation figures of each network, if there are any; returns the lines for their events."""
