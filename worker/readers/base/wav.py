@@ -176,7 +176,8 @@ def _integers(raw: NDArray[np.uint8], bits: int) -> NDArray[np.float64]:
 
 
 def _floats(raw: NDArray[np.uint8], bits: int) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = raw.view(f"<f{bits // 8}").astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN that signals; it is looked for below
+        values: NDArray[np.float64] = raw.view(f"<f{bits // 8}").astype(np.float64)
     if not np.isfinite(values).all():
         raise BadSound("holds samples that are not finite")
     greatest = float(np.abs(values).max())

@@ -113,6 +113,7 @@ def test_a_header_needs_nothing_but_itself() -> None:
         (riff(form_chunk()), "there is no chunk `data`"),
         (wav(np.zeros(0)), "holds no samples"),
         (wav([0.0, np.inf], bits=32, form=FLOAT), "not finite"),
+        (riff(form_chunk(bits=32, form=FLOAT), chunk(b"data", b"\1\0\xa0\x7f")), "not finite"),  # a NaN that signals
         (wav([0.0, -20_000.0], bits=32, form=FLOAT), "samples up to 20000; floats run from -1 to 1"),
         (riff(form_chunk(), PCM_16, mark=b"RF64"), "an RF64 file"),
         (b"fLaC" + bytes(100), "a FLAC file: save it"),
