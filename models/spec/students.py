@@ -229,7 +229,7 @@ class Layers(Student):
 
 
 Architecture = Annotated[
-    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers | Bert | Bag | TextCnn,
+    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Bert | Bag | TextCnn | Timm | Layers,
     Field(discriminator="type"),
 ]
 

@@ -9,7 +9,7 @@ from models.spec.students import MLP, VGG, Layers, MobileNetV2, Onnx, ResNet, Sh
 from models.spec.text_students import Bag, Bert, TextCnn
 
 TeacherArchitecture = Annotated[
-    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Timm | Layers | Bert | Bag | TextCnn | Onnx,
+    MLP | ResNet | WideResNet | VGG | MobileNetV2 | ShuffleNetV2 | Bert | Bag | TextCnn | Timm | Layers | Onnx,
     Field(discriminator="type"),
 ]
 

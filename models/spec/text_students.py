@@ -28,7 +28,7 @@ class Bert(Student):
     takes = frozenset({"text"})
     known = tuple(
         {"layers": layers, "hidden": hidden}
-        for layers, hidden in ((2, 128), (4, 256), (4, 512), (8, 512), (12, 768), (24, 1024))
+        for layers, hidden in ((2, 128), (4, 256), (4, 512), (12, 768))
     )
 
     @model_validator(mode="after")

@@ -165,6 +165,57 @@ def test_a_student_must_take_the_data() -> None:
     assert one(teacher=MLP, data=TABLE) == ("student_not_for_data", "student/type")
 
 
+TEXTS: dict[str, Any] = {
+    **IMAGES,
+    "task": "text_classification",
+    "input_shape": [500, 64],
+    "mean": [],
+    "std": [],
+    "text": {"tokenizer": {"type": "words"}, "vocabulary": 500, "length": 64, "column": "text"},
+}
+BERT: dict[str, Any] = {**RESNET, "architecture": {"type": "bert"}, "input_shape": [500, -1]}
+BAG = {"type": "bag"}
+
+
+def test_texts_are_taught_by_a_teacher_of_the_same_vocabulary() -> None:
+    assert faults(teacher=BERT, data=TEXTS, student=BAG) == []
+    assert faults({"type": "hidden"}, BERT, TEXTS, {"type": "bert", "hidden": 64}) == []
+    code, path, message = faults(teacher={**BERT, "input_shape": [501, -1]}, data=TEXTS, student=BAG)[0]
+    assert (code, path) == ("input_differs", "teacher")
+    assert "texts of vocabulary, tokens 501 x any and the data set gives 500 x 64 (text)" in message
+    short = {**BERT, "architecture": {"type": "bert", "max_positions": 32}}
+    code, path, message = faults(teacher=short, data=TEXTS, student=BAG)[0]
+    assert (code, path) == ("input_differs", "teacher")
+    assert "64 tokens need as many positions, this has 32" in message
+    assert one(teacher=RESNET, data=TEXTS, student=BAG) == ("input_differs", "teacher")
+    assert one(teacher=BERT, student={"type": "resnet", "depth": 8}) == ("input_differs", "teacher")
+
+
+@pytest.mark.parametrize(
+    ("student", "path"),
+    [
+        ({"type": "mlp"}, "student/type"),
+        ({"type": "resnet", "depth": 8}, "student/type"),
+        ({"type": "bert", "max_positions": 63}, "student/max_positions"),
+    ],
+)
+def test_a_student_of_something_else_or_of_shorter_texts_is_refused(student: dict[str, Any], path: str) -> None:
+    assert one(teacher=BERT, data=TEXTS, student=student) == ("student_not_for_data", path)
+
+
+@pytest.mark.parametrize(
+    ("train", "code", "path"),
+    [
+        ({"mixup": 0.2}, "mixup_does_not_fit", "train/mixup"),
+        ({"augment": {"crop": 4}}, "augment_does_not_fit", "train/augment"),
+        ({"augment": {"time_mask": 2}}, "augment_does_not_fit", "train/augment"),
+    ],
+)
+def test_token_ids_are_not_mixed_and_not_cut(train: dict[str, Any], code: str, path: str) -> None:
+    assert one(teacher=BERT, data=TEXTS, student=BAG, train=train) == (code, path)
+    assert faults(teacher=BERT, data=TEXTS, student=BAG, train={"augment": "none"}) == []
+
+
 @pytest.mark.parametrize(
     ("student", "teacher", "path"),
     [("layer3", "layer9", "loss/0/taps/0/teacher"), ("layer33", "layer3", "loss/0/taps/0/student")],

@@ -77,7 +77,7 @@ def _is_blank(char: str) -> bool:
 def _is_dropped(char: str) -> bool:
     if char in _BLANKS:
         return False
-    return char in "\x00\ufffd" or unicodedata.category(char).startswith("C")
+    return char in "\x00\ufffd" or unicodedata.category(char) in {"Cc", "Cf", "Co"}
 
 
 def _is_punctuation(char: str) -> bool:

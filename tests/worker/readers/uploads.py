@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from models.canonical import DatasetMeta
+from models.spec.shapes import stored
 from models.work import IntakeOrder, IntakeResult
 from worker.intake.dataset import convert
 from worker.readers.base.limits import LIMITS, Limits
@@ -33,6 +34,8 @@ class Ready:
     x: NDArray[Any]
     y: NDArray[Any]
     split: NDArray[np.uint8]
+    #: Of texts: tokens by id.
+    vocabulary: tuple[str, ...] = ()
 
     def warnings(self) -> dict[str, str]:
         """Check -> detail of those that only warn."""
@@ -84,12 +87,13 @@ def accept(folder: Path, upload: bytes | Path, task: str, limits: Limits = LIMIT
     assert result.meta is not None
     assert result.file is not None
     tensors, meta = load_file(folder / "out" / result.file), DatasetMeta.model_validate(result.meta)
-    assert sorted(tensors) == ["split", "x", "y"]
-    assert tensors["x"].shape == (len(tensors["y"]), *meta.input_shape)
+    assert sorted(tensors.keys() - {"vocabulary"}) == ["split", "x", "y"]
+    assert tensors["x"].shape == (len(tensors["y"]), *stored(meta.input_shape))
     assert meta.counts == {
         name: int((tensors["split"] == place).sum()) for place, name in enumerate(("train", "val", "test"))
     }
-    return Ready(result.report, meta, tensors["x"], tensors["y"], tensors["split"])
+    vocabulary = tensors["vocabulary"].tobytes().decode().split("\n") if "vocabulary" in tensors else []
+    return Ready(result.report, meta, tensors["x"], tensors["y"], tensors["split"], tuple(vocabulary))
 
 
 def refuse(folder: Path, upload: bytes | Path, task: str, limits: Limits = LIMITS, **spec: object) -> Refused:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.spec.students import MLP, Layers, Timm
+from models.spec.text_students import Bert
 from tests.worker.intake.teachers.makers import RESNET8, examine, meta_of, pointers, resnet8, saved, verdict
 from worker.engine.networks import build_network
 
@@ -142,3 +143,28 @@ def test_stages_that_lie_channels_last_are_told_channels_first(tmp_path: Path) -
     meta = meta_of(examine(tmp_path, saved(network.module.state_dict()), {"architecture": given}))
     shapes = {tap.name: tap.shape for tap in meta.taps}
     assert [shapes[stage] for stage in network.stages] == [[12, 4, 4], [24, 2, 2]]
+
+
+def test_a_bert_checkpoint_of_hugging_face_fits_and_its_vocabulary_is_read_off(tmp_path: Path) -> None:
+    architecture = Bert(layers=1, hidden=16, max_positions=20)
+    weights = build_network(architecture, (37, 9), 3).module.state_dict()
+    spec = {"architecture": {"type": "bert", "layers": 1, "hidden": 16, "max_positions": 20}}
+    old = {"bert.embeddings.position_ids": torch.arange(20)[None], **weights}
+    result = examine(tmp_path / "old", saved(old), spec)
+    meta = meta_of(result)
+    assert (meta.input_shape, meta.num_outputs) == ((37, -1), 3)
+    assert meta.architecture == architecture
+    names = [tap.name for tap in meta.taps]
+    assert {"bert.encoder.layer.0", "bert.encoder.layer.0.attention.self.joined", "bert.pooler"} <= set(names)
+    assert result.report["stages"] == ["bert.encoder.layer.0"]
+
+    older = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+             for name, tensor in weights.items()}  # fmt: skip
+    assert verdict(examine(tmp_path / "older", saved(older), spec))[0] == "does_not_fit"
+    renamed = {**spec, "rename": [[r"\.gamma$", ".weight"], [r"\.beta$", ".bias"]]}
+    assert meta_of(examine(tmp_path / "renamed", saved(older), renamed)) == meta
+
+    wrong = examine(tmp_path / "wrong", saved(weights), {"architecture": {"type": "bert", "layers": 2, "hidden": 16}})
+    assert "nearest architecture on the menu is bert layers 1 hidden 16 max_positions 20" in verdict(wrong)[1]
+    bare = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier")}
+    assert "classifier.weight" in verdict(examine(tmp_path / "bare", saved(bare), spec))[1]
