@@ -10,7 +10,7 @@ from models.spec.losses.menu import Loss
 from models.spec.precision import Arithmetic
 from models.spec.students import Architecture
 from models.spec.teaching import Regime, Teacher
-from models.spec.training import FixedViews, Train
+from models.spec.training import Train
 
 Export = Literal["pth"]
 
@@ -68,15 +68,23 @@ def _refuse_mixtures(train: Train, guide: Regime, losses: list[Loss], whose: str
         raise ValueError(f"{whose}`mixup` trains on mixtures of two samples, and {why}: leave it out")
 
 
-def _refuse_views(train: Train, guide: Regime, whose: str = "") -> None:
-    """Refuses fixed views where nothing can be kept of what the teacher says of them."""
-    if not isinstance(train.teacher_cache, FixedViews):
-        return
+def _refuse_cache(train: Train, guide: Regime, losses: list[Loss], whose: str = "") -> None:
+    """Refuses fixed views, and a cut to the largest outputs, where nothing can be kept so of what the teacher says."""
     why = "with `mixup` no sample is seen twice" if train.mixup is not None else guide.unfit_views()
-    if why:
+    if train.views and why:
         raise ValueError(
             f"{whose}`teacher_cache` with `views` keeps what the teacher says of each view, and {why}: leave it out"
         )
+    if not train.top_k:
+        return
+    why = why or guide.unfit_top_k()
+    if not why and train.views is None and train.asks_for_changes:
+        why = "`augment` shows each sample anew in every epoch, so that nothing is kept: name `views` as well"
+    for term in losses:
+        if not why and (reason := term.unfit_top_k()):
+            why = f"`{term.type}` {reason}"
+    if why:
+        raise ValueError(f"{whose}`teacher_cache` with `top_k` keeps the largest of the teacher's outputs, and {why}")
 
 
 _Losses = Annotated[list[Annotated[Loss, AfterValidator(_can_listen)]], Field(min_length=1, max_length=16)]
@@ -190,15 +198,16 @@ class JobSpec(Entry):
 
     @field_validator("train")
     @classmethod
-    def _views_can_be_kept(cls, train: Train, info: ValidationInfo) -> Train:
+    def _answers_can_be_kept(cls, train: Train, info: ValidationInfo) -> Train:
         if "teacher" not in info.data:
             return train
         guide: Regime = info.data["teacher"]
+        losses: list[Loss] = info.data.get("loss") or []
         for at, assistant in enumerate(info.data.get("assistants") or []):
-            own = f"assistant {at + 1}: " if assistant.train else ""
-            _refuse_views(assistant.train or train, guide, own)
+            own = f"assistant {at + 1}: " if assistant.train or assistant.loss else ""
+            _refuse_cache(assistant.train or train, guide, assistant.loss or losses, own)
             guide = Regime()  # what follows is taught by a network
-        _refuse_views(train, guide)
+        _refuse_cache(train, guide, losses)
         return train
 
     @field_validator("labels")

@@ -60,6 +60,10 @@ class Regime(Documented):
         """Why what it says of fixed views of samples cannot be kept; empty where it can."""
         return "the teacher learns with the student, so it never says the same again" if self.moving else ""
 
+    def unfit_top_k(self) -> str:
+        """Why its largest outputs alone cannot be kept, where all can, and what to do; empty where they can."""
+        return ""
+
     def teacher_ids(self) -> list[str]:
         """Stored teachers that the job reads, each once."""
         return []
@@ -79,6 +83,12 @@ class StoredTeacher(Regime):
     handed_in = True
     paper = "Hinton, Vinyals, Dean 2015, arXiv:1503.02531"
     use_when = "You have one trained teacher. With a class map, also where it knows other classes than the data set."
+
+    def unfit_top_k(self) -> str:
+        """What is left out of a map would weigh among the rest."""
+        if self.classes == "same":
+            return ""
+        return "a class map picks some of them, whose largest are others: leave `top_k` out, or the map"
 
     def teacher_ids(self) -> list[str]:
         """Itself."""
@@ -179,6 +189,10 @@ class Ensemble(Regime):
         """Where a member cannot."""
         return next(filter(None, (member.unfit_views() for member in self.teachers)), "")
 
+    def unfit_top_k(self) -> str:
+        """A mean of logits needs all of them."""
+        return "each teacher's largest may be another's rest, so they cannot be combined: leave `top_k` out"
+
     def teacher_ids(self) -> list[str]:
         """Of its members."""
         return [name for member in self.teachers for name in member.teacher_ids()]
@@ -210,6 +224,10 @@ class BornAgain(Regime):
                 "one generation without a teacher is taught by nobody: ask for 2 or more, or name a `teacher`"
             )
         return self
+
+    def unfit_top_k(self) -> str:
+        """As the first teacher."""
+        return self.teacher.unfit_top_k() if self.teacher else ""
 
     def teacher_ids(self) -> list[str]:
         """The first generation's teacher."""

@@ -117,10 +117,22 @@ class EarlyStopping(Entry):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+TopK = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class FixedViews(Entry):
     """Each sample is shown in `views` random changes of it, over and over: in epoch e as in epoch e mod views."""
 
     views: int = Field(ge=1, le=1000, description="So many looks at each sample; the teacher is asked about each once.")
+    top_k: TopK | None = Field(default=None, description="Keep the largest outputs of each look. Left out: all.")
+
+
+class Largest(Entry):
+    """As `auto`, for samples that do not change, but of what the teacher says of one the largest outputs are kept."""
+
+    top_k: TopK = Field(
+        description="So many outputs, and the mass of all others together. With as many as there are, nothing is lost."
+    )
 
 
 class Train(Entry):
@@ -153,12 +165,16 @@ class Train(Entry):
         "0.2 mixes little, 1 evenly (Zhang et al. 2018, arXiv:1710.09412). The teacher is asked about each mixture, so "
         "its outputs cannot be kept; losses that read labels do not go with it.",
     )
-    teacher_cache: Literal["auto", "off"] | FixedViews = Field(
+    teacher_cache: Literal["auto", "off"] | FixedViews | Largest = Field(
         default="auto",
         description="What becomes of the teacher's outputs. `auto`: where samples do not change they are kept, and "
         "shared with the owner's other jobs on the same machine; the student is the same bit for bit as with `off`, "
         'which shares nothing. {"views": V}: augmented samples come in V fixed changes, reused over the epochs, so '
-        "that the teacher is asked V times a sample and not once an epoch; the student is another one.",
+        'that the teacher is asked V times a sample and not once an epoch; the student is another one. {"top_k": K},'
+        " alone where samples do not change or beside `views`: of each answer the K largest outputs are kept and the "
+        "mass of the others, which are one class to the loss. For teachers of thousands of classes, whose answers do "
+        "not fit otherwise; it goes with one teacher and with losses that compare distributions at one T (`kd`, "
+        "`soft_cross_entropy`, `hard_kd`, `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `tvd`) or read features.",
     )
     precision: Literal["auto", "float32", "tf32", "bf16"] | Arithmetic = Field(
         default="auto",
@@ -175,3 +191,18 @@ class Train(Entry):
     control: bool = Field(
         default=True, description="Also train the same student without a teacher, for an honest comparison."
     )
+
+    @property
+    def views(self) -> int | None:
+        """In how many fixed views training samples come; None where each epoch shows others."""
+        return self.teacher_cache.views if isinstance(self.teacher_cache, FixedViews) else None
+
+    @property
+    def top_k(self) -> int | None:
+        """How many of the teacher's outputs are kept; None for all."""
+        return None if isinstance(self.teacher_cache, str) else self.teacher_cache.top_k
+
+    @property
+    def asks_for_changes(self) -> bool:
+        """Whether `augment` names a change of samples; `auto` leaves that to the data."""
+        return isinstance(self.augment, Augment) and any(self.augment.model_dump().values())

@@ -7,17 +7,18 @@ Shapes: n rows of the split.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from models.spec.training import Train
+from worker.engine.cut import Cut
 from worker.engine.data import Rows, Split
 from worker.engine.outputs import Outputs
-from worker.engine.rest import Rest, cut
+from worker.engine.packed import named, outputs_of, rounded
+from worker.engine.rest import Rest
 from worker.engine.shelf import Table
 from worker.engine.sources.source import Says
 
@@ -27,8 +28,6 @@ MAX_BYTES = 2 * 2**30
 _CHUNK = 8
 #: What another process computes just now is waited for so long, and then computed here as well.
 _PATIENCE_S, _LOOK_S = 20.0, 0.05
-#: Rounded values beyond this have no float16.
-_MAX_FLOAT16 = 65504.0
 
 Check = Callable[[], None]
 #: What the rows of a split look like.
@@ -53,34 +52,6 @@ class Tally:
         known = self.reused_rows + self.computed_rows
         ratio = round(self.reused_rows / known, 4) if known else None
         return {**asdict(self), "saved_s": round(self.saved_s, 3), "hit_ratio": ratio}
-
-
-@dataclass(frozen=True)
-class Cut:
-    """So many of the logits of so many classes are kept."""
-
-    k: int
-    num_classes: int
-
-    def __call__(self, said: Outputs) -> Outputs:
-        """The outputs with the largest logits alone, (n, k)."""
-        logits, rest = cut(said.logits, self.k)
-        return replace(said, logits=logits, rest=rest)
-
-    def undone(self, kept: Outputs) -> Outputs:
-        """The outputs with logits of all classes, of which some are right as a whole."""
-        assert kept.rest is not None, "they were cut"
-        return replace(kept, logits=kept.rest.spread(kept.logits, self.num_classes))
-
-    def share_kept(self, kept: Outputs, T: float) -> float:
-        """How much of the probability at T is in the logits that are kept, in the mean of all rows."""
-        assert kept.rest is not None, "they were cut"
-        return float(kept.rest.share_kept(kept.logits, self.num_classes, T).mean())
-
-
-def cut_of(train: Train, num_classes: int) -> Cut | None:
-    """What the spec asks to keep of a teacher of so many classes; None for all."""
-    return Cut(train.top_k, num_classes) if train.top_k and train.top_k < num_classes else None
 
 
 @dataclass(frozen=True)
@@ -259,19 +230,6 @@ def without_units(teacher: Says) -> Iterator[tuple[float, float] | None]:
         teacher.units = units  # type: ignore[attr-defined]
 
 
-def rounded(x: Tensor) -> Tensor:
-    """The values to 11 bits, or to 8 where the teacher computes in bfloat16 or one is too large; float32.
-
-    Whole numbers stay.
-    """
-    if not x.is_floating_point():
-        return x
-    half = x.float().to(torch.bfloat16).float()
-    if torch.equal(half, x.float()) or float(x.abs().max()) > _MAX_FLOAT16:
-        return half
-    return x.to(torch.float16).float()
-
-
 def tensors(outputs: Outputs) -> list[Tensor]:
     """All that was said, in one order."""
     optional = [x for x in (outputs.embedding, outputs.weight) if x is not None]
@@ -306,29 +264,6 @@ def joined(parts: list[Outputs]) -> Outputs:
     """Batches of one teacher in a row."""
     columns = iter([torch.cat(column) for column in zip(*map(tensors, parts), strict=True)])
     return each(parts[0], lambda _: next(columns))
-
-
-_LOGITS, _EMBEDDING, _FEATURE = "logits", "embedding", "feature:"
-_CLASSES, _LEVELS = "rest:classes", "rest:levels"
-
-
-def named(outputs: Outputs) -> dict[str, Tensor]:
-    """What a single teacher said, as tensors by name: float32, or whole numbers."""
-    assert not outputs.members, "several teachers are kept each for itself"
-    assert outputs.weight is None, "a network speaks of every sample"
-    found = {_LOGITS: outputs.logits, **{_FEATURE + name: x for name, x in outputs.features.items()}}
-    if outputs.embedding is not None:
-        found[_EMBEDDING] = outputs.embedding
-    if outputs.rest is not None:
-        found |= {_CLASSES: outputs.rest.classes, _LEVELS: outputs.rest.levels}
-    return {name: x.float() if x.is_floating_point() else x for name, x in found.items()}
-
-
-def outputs_of(by_name: Mapping[str, Tensor]) -> Outputs:
-    """The reverse of `named`."""
-    features = {name.removeprefix(_FEATURE): x for name, x in by_name.items() if name.startswith(_FEATURE)}
-    rest = Rest(by_name[_CLASSES], by_name[_LEVELS]) if _CLASSES in by_name else None
-    return Outputs(by_name[_LOGITS], features, by_name.get(_EMBEDDING), rest=rest)
 
 
 def _spoken(outputs: Outputs) -> Outputs:

@@ -68,10 +68,14 @@ def shared(each: Sequence[Columns], num_classes: int, device: torch.device) -> l
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """What one term sees of a batch: one member's answer or that of all, and some classes or all."""
+    """What one term sees of a batch: one member's answer or that of all, and some classes or all.
+
+    With a `T`, classes that were not kept of the teacher's answer are one class at that temperature.
+    """
 
     member: str | None = None
     columns: Columns = SAME
+    T: float | None = None
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> tuple[Outputs, Outputs, Batch]:
         """The three as the term sees them; samples that the teacher says nothing of have a weight of 0."""
@@ -79,6 +83,9 @@ class Lens:
             teacher = teacher.members[self.member]
         if teacher.weight is not None:
             batch = batch.weighted(teacher.weight)
+        if self.T is not None and teacher.rest is not None:
+            logits = teacher.rest.as_one_class(teacher.logits, student.logits, self.T)
+            teacher = replace(teacher, logits=logits)
         if self.columns.theirs is not None:
             teacher = replace(teacher, logits=self.columns.of_teacher(teacher.logits))
         if self.columns.ours is not None:

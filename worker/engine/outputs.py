@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from worker.engine.rest import Rest
+
 
 @dataclass(slots=True)
 class Outputs:
@@ -16,7 +18,8 @@ class Outputs:
     logits (N, C): before any softmax; predicted values (N, 1) in a regression. features: taps by module path, as the
     network gave them. embedding (N, D): what goes into the last linear layer; None where the network does not say.
     weight (N,): float32, 0 for samples that a teacher says nothing of; None for all ones. members: what single teachers
-    of an ensemble said, by id; its logits are the combination.
+    of an ensemble said, by id; its logits are the combination. rest: where the largest logits alone were kept, what is
+    known of the others, which are then equal in `logits`.
     """
 
     logits: Tensor
@@ -24,6 +27,7 @@ class Outputs:
     embedding: Tensor | None = None
     weight: Tensor | None = None
     members: dict[str, "Outputs"] = field(default_factory=dict)
+    rest: Rest | None = None
 
 
 @dataclass(slots=True)

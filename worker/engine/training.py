@@ -7,28 +7,27 @@ import torch
 
 from core.errors import Deadline
 from models.status import Phase
-from worker.engine import cache, mixup
+from worker.engine import mixup
 from worker.engine.answers import Answers, figures
 from worker.engine.attempt import Attempt, Finished, set_rng_state
 from worker.engine.checkpoint import State
 from worker.engine.evaluate import predict
 from worker.engine.feed import Feed
+from worker.engine.keeping import kept
 from worker.engine.learner import Learner
 from worker.engine.lessons import Earlier, Group, Outside
 from worker.engine.loop import Run
+from worker.engine.networks import count_flops
 from worker.engine.results import select
 from worker.engine.seeds import derive
 from worker.engine.sources.source import Says
 from worker.engine.stop import Stopped
 from worker.engine.task import Metrics
-from worker.engine.transcripts import Asked, num_views
 from worker.engine.wired import Wired, pointing
 from worker.engine.wiring import Parts
 
 #: Epochs that a task may look at for a known fault.
 _LOOKED_BACK = 10
-#: A line so often while a teacher is asked about all rows.
-_SAY_S = 60.0
 
 
 class Interrupted(Exception):
@@ -53,7 +52,7 @@ def train(attempt: Attempt, parts: Parts, group: Group, heard_val: Answers | Non
     meanwhile = _Meanwhile(attempt, parts, run, heard_val)
     try:
         if (teacher := _teacher(attempt, parts, parts.lessons[run.name])) is not None:
-            run.feed = replace(run.feed, says=_kept(attempt, parts, parts.lessons[run.name], teacher))
+            run.feed = replace(run.feed, says=kept(attempt, parts, parts.lessons[run.name], teacher))
         attempt.progress.phase(Phase.TRAINING)
         with pointing(group[0]):
             while not run.done:
@@ -81,9 +80,11 @@ def make_run(parts: Parts, group: Group) -> Run:
         learners.append(Learner(lesson.name, plan, net, wired.objective(net), wired.task, wired.precision))
     first = parts.lessons[group[0].name]
     mixing = mixup.from_spec(first.lesson.train)
-    views, tally = num_views(first.lesson.train), parts.transcripts.tally
+    views, tally = first.lesson.train.views, parts.transcripts.tally
     feed = Feed(parts.splits["train"], parts.view, first.task.augmentation(), following, mixing, views, tally)
-    return Run(parts.plan(group[0]), learners, feed, following)
+    shape, batch_size = parts.order.dataset.input_shape, first.lesson.train.batch_size
+    flops = sum(count_flops(learner.net.module, shape) for learner in learners) * batch_size
+    return Run(parts.plan(group[0]), learners, feed, following, flops)
 
 
 def _teacher(attempt: Attempt, parts: Parts, wired: Wired) -> Says | None:
@@ -98,60 +99,6 @@ def _teacher(attempt: Attempt, parts: Parts, wired: Wired) -> Says | None:
             return source.teacher(heard.terms, wired.bench.rows)
         case _:
             return None
-
-
-def _kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says | cache.Kept | cache.KeptViews:
-    """The teacher, or its outputs for all training samples where each would be asked for more than once."""
-    split, train_spec = parts.splits["train"], wired.lesson.train
-    (heard,) = wired.heard.values()
-    augmentation, views = wired.task.augmentation(), num_views(train_spec)
-    if train_spec.mixup or not cache.fits(heard.dry, len(split)):
-        return teacher
-
-    told = set[int]()
-
-    def make(view: int = 0) -> cache.Kept:
-        attempt.progress.phase(Phase.CACHING)
-        asked, before = Asked("train", split, augmentation, view), replace(parts.transcripts.tally)
-        kept = parts.transcripts.of_training(teacher, asked, train_spec, _Patience(attempt))
-        now = parts.transcripts.tally
-        # A view that does not fit beside the others is made again each time it comes.
-        if now.bytes > before.bytes and view not in told:
-            told.add(view)
-            attempt.progress.notice("teacher_cache", _told(before, now, view, views))
-        return kept
-
-    def make_between(view: int) -> cache.Kept:
-        kept = make(view)
-        attempt.progress.phase(Phase.TRAINING)
-        return kept
-
-    if augmentation is not None:
-        return teacher if views is None else cache.KeptViews(views, make_between)
-    return teacher if train_spec.epochs == 1 else make()
-
-
-def _told(before: cache.Tally, now: cache.Tally, view: int, views: int | None) -> str:
-    """What became of one table, in a sentence."""
-    reused, computed = now.reused_rows - before.reused_rows, now.computed_rows - before.computed_rows
-    which = f" in view {view + 1} of {views}" if views else ""
-    return (
-        f"what the teacher says of the training rows{which}: {reused:,} were there from before, and it was asked about "
-        f"{computed:,}"
-    )
-
-
-class _Patience:
-    """Looks at the clock while a teacher is asked about a whole split, and says now and then that the job is alive."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt, self._said_at = attempt, time.monotonic()
-
-    def __call__(self) -> None:
-        self._attempt.stop.check()
-        if time.monotonic() - self._said_at > _SAY_S:
-            self._said_at = time.monotonic()
-            self._attempt.progress.notice("caching", "the teacher is still being asked about the training rows")
 
 
 class _Meanwhile:

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.spec.training import FixedViews, Train
+from models.spec.training import Train
 from models.work import WorkOrder
 from worker.engine import shelf
 from worker.engine.augment import Augmentation
 from worker.engine.cache import Check, Filling, Kept, Tally, Way, without_units
+from worker.engine.cut import Cut
 from worker.engine.data import Rows, Split
 from worker.engine.evaluate import batch_rows
 from worker.engine.outputs import Outputs
@@ -51,10 +52,10 @@ class Transcripts:
         self._order, self._device = order, device
         self.tally = Tally()
 
-    def of_training(self, teacher: Says, asked: Asked, train: Train, check: Check) -> Kept:
+    def of_training(self, teacher: Says, asked: Asked, train: Train, check: Check, cut: Cut | None = None) -> Kept:
         """For the steps: in the run's own numbers, with all that the losses read."""
-        rounded = asked.augmentation is not None
-        way = Way(batch_rows(train.batch_size), self._device, asked.shown, rounded=rounded)
+        rounded = asked.augmentation is not None or cut is not None
+        way = Way(batch_rows(train.batch_size), self._device, asked.shown, rounded=rounded, cut=cut)
         return self._kept(teacher, asked, way, check, is_shared=train.teacher_cache != "off")
 
     def of_scoring(self, teacher: Says, asked: Asked, check: Check) -> Outputs:
@@ -102,6 +103,7 @@ class Transcripts:
             "rounded": way.rounded,
             "numbers": "exact" if way.exact else repr(teacher.precision),
             "machine": _machine(self._device),
+            **({} if way.cut is None else {"top_k": way.cut.k}),
         }
         with shelf.opened(Path(order.cache_dir), key, order.cache_bytes) as table:
             yield table
@@ -123,11 +125,6 @@ class _Recalled:
 
     def _places(self, ids_B: Tensor) -> Tensor:
         return torch.searchsorted(self._ids, ids_B.to(self._ids.device)).to(ids_B.device)
-
-
-def num_views(train: Train) -> int | None:
-    """In how many fixed views training samples come; None where each epoch shows others."""
-    return train.teacher_cache.views if isinstance(train.teacher_cache, FixedViews) else None
 
 
 def _machine(device: torch.device) -> list[object]:

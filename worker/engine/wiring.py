@@ -20,6 +20,7 @@ from models.spec.teaching import BornAgain, Ensemble, GivenOutputs, StoredTeache
 from models.work import WorkOrder
 from worker.engine import data, objective
 from worker.engine.choosing import Candidate, Choosing
+from worker.engine.cut import cut_of
 from worker.engine.learner import Plan
 from worker.engine.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
 from worker.engine.networks import Network, build_network, evaluating
@@ -135,11 +136,13 @@ def _bare(lesson: Lesson, bench: Bench, choosing: Choosing, before: list[Wired])
     same = [other for other in before if (other.lesson.student, other.lesson.seed) == (lesson.student, lesson.seed)]
     start = same[0].start if same else _start(lesson, bench)
     precision = _precision(lesson, bench, choosing, start, same)
+    task = make_task(bench.order.dataset, lesson.train)
     with pointing(lesson):
+        _refuse_cut_of_what_changes(lesson, task)
         _refuse_batches_of_one(lesson, bench, start.module)
         if lesson.has_exits:
             _refuse_without_exits(lesson, bench, start)
-    return Wired(lesson, bench, make_task(bench.order.dataset, lesson.train), precision, start)
+    return Wired(lesson, bench, task, precision, start)
 
 
 def _precision(lesson: Lesson, bench: Bench, choosing: Choosing, start: Network, same: list[Wired]) -> Precision:
@@ -198,7 +201,8 @@ def _listen(wired: Wired, source: Source) -> tuple[Heard, Says]:
             objective.refuse_unknown_taps(term, at, "student", modules_by_path(student.module).keys(), student.stages)
         refuse(terms, source, bench.order.dataset)
         teacher = source.teacher(terms, bench.rows)
-        return Heard(terms, lenses(terms, source), first_answer(teacher, bench.rows, source.name)), teacher
+        seen = lenses(terms, source, is_cut=cut_of(lesson.train, source.num_outputs) is not None)
+        return Heard(terms, seen, first_answer(teacher, bench.rows, source.name)), teacher
 
 
 def _paired(terms: list[LossTerm], student: Network, bench: Bench, source: Source) -> list[LossTerm]:
@@ -248,6 +252,18 @@ def _refuse_without_exits(lesson: Lesson, bench: Bench, student: Network) -> Non
         )
     for at, term in enumerate(lesson.terms):
         refuse_without_labels(term, at, bench.order.dataset)
+
+
+def _refuse_cut_of_what_changes(lesson: Lesson, task: Task) -> None:
+    """`top_k` is of answers that are kept."""
+    train = lesson.train
+    if train.top_k is not None and train.views is None and task.augmentation() is not None:
+        raise UserConfig.at(
+            "/train/teacher_cache",
+            "`top_k` is of answers that are kept, and these samples are shown anew in each epoch: set `views` as well, "
+            "or set train.augment to none",
+            code="top_k_does_not_fit",
+        )
 
 
 def _refuse_batches_of_one(lesson: Lesson, bench: Bench, student: nn.Module) -> None:

@@ -20,6 +20,7 @@ class SoftCrossEntropy(LossTerm):
     use_when = "You want the form of the original paper; its gradient is the same as that of kd."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class KD(LossTerm):
@@ -42,10 +43,15 @@ class KD(LossTerm):
     use_when = "The first thing to try for any classifier whose teacher has the same classes."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
     def least_classes(self) -> int:
         """Three where logits are standardised: two would always become -1 and 1."""
         return 3 if self.standardize else 1
+
+    def unfit_top_k(self) -> str:
+        """Not where the spread of all logits is taken."""
+        return "with `standardize` reads every single one: leave either out" if self.standardize else ""
 
 
 class LogitsMSE(LossTerm):
@@ -158,6 +164,7 @@ class HardKD(LossTerm):
     use_when = "Strong augmentation: the teacher says what the changed image shows, where its label may not."
     hard_beside = 0.5
     same_outputs = True
+    takes_top_k = True
 
 
 class WSLD(LossTerm):
@@ -237,6 +244,7 @@ class LabelSmoothingTeacher(LossTerm):
     use_when = "As a control: what softened labels do without what a teacher knows."
     hard_beside = 0.9
     needs_labels = True
+    takes_top_k = True
 
 
 class ValueMSE(LossTerm):

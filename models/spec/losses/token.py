@@ -37,6 +37,7 @@ class ForwardKL(LossTerm):
     use_when = "The first thing to try for a generative student; as kd, with T = 1 and top_k."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class ReverseKL(LossTerm):
@@ -51,6 +52,7 @@ class ReverseKL(LossTerm):
     use_when = "The student is too small for all that the teacher says and should rather be right than complete."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class JSD(LossTerm):
@@ -71,6 +73,7 @@ class JSD(LossTerm):
     use_when = "Between forward_kl and reverse_kl, and where outliers should not rule: its value is bounded."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class SkewKL(LossTerm):
@@ -92,6 +95,7 @@ class SkewKL(LossTerm):
     use_when = "forward_kl or reverse_kl is unsteady because some tokens are all but impossible on one side."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class TVD(LossTerm):
@@ -106,6 +110,7 @@ class TVD(LossTerm):
     use_when = "Labels or teachers are noisy: no single token counts for more than its probability."
     hard_beside = 0.1
     same_outputs = True
+    takes_top_k = True
 
 
 class ULD(LossTerm):

@@ -51,16 +51,20 @@ def refuse_without_labels(term: LossTerm, at: int, data: DatasetMeta) -> None:
         )
 
 
-def lenses(terms: Sequence[LossTerm], source: Source) -> list[Lens]:
-    """How each term sees a batch; terms that see the same share one."""
-    made: dict[tuple[str | None, bool], Lens] = {}
+def lenses(terms: Sequence[LossTerm], source: Source, *, is_cut: bool = False) -> list[Lens]:
+    """How each term sees a batch; terms that see the same share one.
+
+    Where what is kept of the teacher `is_cut` to its largest logits, each sees the rest at its own temperature.
+    """
+    made: dict[tuple[str | None, bool, float | None], Lens] = {}
     found = []
     for term in terms:
         columns = heard_by(term, source).columns or SAME
         member = term.teacher if len(source.members) > 1 else None
-        key = member, term.same_outputs and columns is not SAME
+        T = getattr(term, "T", None) if is_cut and term.takes_top_k and term.same_outputs else None
+        key = member, term.same_outputs and columns is not SAME, T
         if key not in made:
-            made[key] = PLAIN if key == (None, False) else Lens(member, columns if key[1] else SAME)
+            made[key] = PLAIN if key == (None, False, None) else Lens(member, columns if key[1] else SAME, T)
         found.append(made[key])
     return found
 

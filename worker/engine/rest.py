@@ -1,0 +1,76 @@
+"""Logits of which the largest of each row alone are kept, and what is known of all others together.
+
+A distribution at temperature T needs, beside the largest logits, the mass of the rest at that T, which does not follow
+from the mass at another. So the rest is weighed at several temperatures, written as the logit that each of its classes
+would have if all were equal: its level. It grows smoothly from their mean (T infinite) to their largest (T = 0), and is
+interpolated between. Why so, with figures: docs/decisions/0004-teachers-answers-are-tables.md.
+Shapes: N rows, C classes, K of them kept, R levels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: At these the rest is weighed.
+TEMPERATURES = (math.inf, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.0)
+#: As a share of the way from T infinite to T = 0, along which levels lie almost straight between two of them.
+_PLACES = tuple(1 / (1 + T) for T in TEMPERATURES)
+
+
+@dataclass(slots=True)
+class Rest:
+    """What stands beside the kept logits: classes (N, K), whose they are; levels (N, R) of the rest at TEMPERATURES."""
+
+    classes: Tensor
+    levels: Tensor
+
+    def level(self, T: float) -> Tensor:
+        """At any temperature (N,): exact at those that were weighed, else between the two beside it."""
+        place = 1 / (1 + T)
+        above = next(at for at, known in enumerate(_PLACES) if at and place <= known)
+        share = (place - _PLACES[above - 1]) / (_PLACES[above] - _PLACES[above - 1])
+        return torch.lerp(self.levels[:, above - 1], self.levels[:, above], share)
+
+    def share_kept(self, values_NK: Tensor, num_classes: int, T: float) -> Tensor:
+        """How much of the probability at T the kept logits hold (N,)."""
+        rest_N = math.log(num_classes - self.classes.shape[1]) + self.level(T) / T
+        return ((values_NK / T).logsumexp(1) - rest_N).sigmoid()
+
+    def spread(self, values_NK: Tensor, num_classes: int) -> Tensor:
+        """All logits (N, C), those of the rest equal: right as a whole at T = 1, and never above a kept one's."""
+        logits_NC = self.level(1.0)[:, None].repeat(1, num_classes)
+        return logits_NC.scatter_(1, self.classes.long(), values_NK)
+
+    def as_one_class(self, logits_NC: Tensor, student_NC: Tensor, T: float) -> Tensor:
+        """The logits, those of the rest weighing together what they weigh at T, and apart as the student has them.
+
+        A divergence of the student from this, in value and gradient, is that in which the rest is one class on either
+        side: where p_i / q_i is the same for all of them, sum q_i f(p_i / q_i) is that of their sums.
+        """
+        is_rest_NC = torch.ones_like(logits_NC, dtype=torch.bool).scatter_(1, self.classes.long(), False)
+        student_NC = student_NC.detach().to(logits_NC.dtype)
+        own_N = (student_NC / T).masked_fill(~is_rest_NC, -math.inf).logsumexp(1)
+        own_N = T * (own_N - math.log(logits_NC.shape[1] - self.classes.shape[1]))
+        return torch.where(is_rest_NC, student_NC + (self.level(T) - own_N)[:, None], logits_NC)
+
+
+def largest(logits_NC: Tensor, k: int) -> tuple[Tensor, Rest]:
+    """The k largest logits of each row (N, K), from the largest on, and what is known of the rest; k is less than C."""
+    N, C = logits_NC.shape
+    assert k < C, "something is left out"
+    values_NK, classes_NK = logits_NC.topk(k, dim=1)
+    is_rest_NC = torch.ones_like(logits_NC, dtype=torch.bool).scatter_(1, classes_NK, False)
+    rest_NM = logits_NC[is_rest_NC].reshape(N, C - k)
+    levels_NR = torch.stack([_level(rest_NM, T) for T in TEMPERATURES], dim=1)
+    narrow = torch.int16 if torch.iinfo(torch.int16).max >= C else torch.int32
+    return values_NK, Rest(classes_NK.to(narrow), levels_NR)
+
+
+def _level(rest_NM: Tensor, T: float) -> Tensor:
+    if T == 0:
+        return rest_NM.amax(1)
+    if math.isinf(T):
+        return rest_NM.mean(1)
+    return T * ((rest_NM / T).logsumexp(1) - math.log(rest_NM.shape[1]))
