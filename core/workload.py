@@ -227,12 +227,12 @@ def _asked(lesson: Lesson, data: DatasetMeta, epochs: int) -> int:
     train = lesson.train
     if lesson.moving or train.mixup is not None:
         return epochs
-    if not _changes(train, data):
+    if not changes_samples(train, data):
         return 1
     return min(epochs, train.teacher_cache.views) if isinstance(train.teacher_cache, FixedViews) else epochs
 
 
-def _changes(train: Train, data: DatasetMeta) -> bool:
+def changes_samples(train: Train, data: DatasetMeta) -> bool:
     """Whether samples are shown changed."""
     if isinstance(train.augment, Augment):
         return any(train.augment.model_dump().values())

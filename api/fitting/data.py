@@ -5,6 +5,7 @@ from itertools import chain
 
 from api.fitting.fault import Fault, type_of
 from api.fitting.parts import Part, members
+from core.workload import changes_samples
 from models.canonical import DatasetMeta
 from models.spec.job import JobSpec
 from models.spec.shapes import kind_of
@@ -24,6 +25,7 @@ def of_part(part: Part, data: DatasetMeta) -> Iterator[Fault]:
         _batches(part, data),
         _augment(part, data),
         _changes_of_texts(part, data),
+        _cut(part, data),
     )
 
 
@@ -114,6 +116,17 @@ def _changes_of_texts(part: Part, data: DatasetMeta) -> Iterator[Fault]:
     if not isinstance(augment, str) and any(augment.model_dump().values()):
         message = "Texts are not changed in training: leave `augment` out"
         yield Fault((*part.train_loc, "augment"), "augment_does_not_fit", message)
+
+
+def _cut(part: Part, data: DatasetMeta) -> Iterator[Fault]:
+    """The largest outputs of answers that are not kept."""
+    train = part.train
+    if train.top_k is not None and train.views is None and changes_samples(train, data):
+        message = (
+            "`top_k` is of answers that are kept, and these samples are shown anew in each epoch: set `views` as well, "
+            "or `augment` to `none`"
+        )
+        yield Fault((*part.train_loc, "teacher_cache"), "top_k_does_not_fit", message)
 
 
 def _batches(part: Part, data: DatasetMeta) -> Iterator[Fault]:

@@ -249,6 +249,15 @@ def test_a_batch_larger_than_the_data_is_refused_where_it_was_asked_for_and_cut_
     assert fit.adapted(spec(KD, {"type": "mlp"}, train={"batch_size": 7}), data).train.batch_size == 7
 
 
+def test_answers_about_samples_that_change_cannot_be_cut() -> None:
+    cut = {"teacher_cache": {"top_k": 3}}
+    large = {**IMAGES, "input_shape": [3, 32, 32]}
+    assert one(data=large, train=cut) == ("top_k_does_not_fit", "train/teacher_cache")
+    assert not faults(data=large, train={**cut, "augment": "none"})
+    assert not faults(data=large, train={"teacher_cache": {"top_k": 3, "views": 2}})
+    assert not faults(train=cut), "`auto` leaves small images as they are"
+
+
 @pytest.mark.parametrize(
     ("augment", "field", "said"),
     [

@@ -267,10 +267,43 @@ def test_fixed_views_are_refused_where_nothing_can_be_kept(changes: dict[str, An
     assert reason in why
 
 
-def test_what_becomes_of_a_teachers_outputs_is_one_of_three() -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train": {"mixup": 0.2}}, "no sample is seen twice"),
+        ({"train": {"augment": {"flip": True}}}, "name `views` as well"),
+        ({"teacher": {"type": "outputs", "dataset": "dst_2"}}, "are of the samples as they are"),
+        ({"teacher": {"type": "ensemble", "teachers": ["tch_1", "tch_2"]}}, "cannot be combined"),
+        ({"teacher": {"type": "stored", "id": "tch_1", "classes": "by_name"}}, "a class map picks some"),
+        ({"teacher": {"type": "ema"}}, "learns with the student"),
+        ({"loss": {"type": "kd", "standardize": True}}, "`kd` with `standardize` reads every single one"),
+        ({"loss": {"type": "forward_kl", "top_k": 4}}, "`forward_kl` has a `top_k` of its own"),
+        ({"loss": [{"type": "kd"}, {"type": "dkd"}]}, "`dkd` reads every single one"),
+        *(({"loss": {"type": name}}, f"`{name}` reads") for name in ("dist", "logits_mse", "ttm", "uld", "ranking")),
+    ],
+)
+def test_a_cut_to_the_largest_is_refused_where_all_are_needed(changes: dict[str, Any], reason: str) -> None:
+    own = changes.pop("train", {})
+    where, why = refusal(train={"teacher_cache": {"top_k": 8}, **own}, **changes)
+    assert where == ("train",)
+    assert reason in why
+
+
+def test_a_cut_goes_with_distributions_and_with_what_reads_no_outputs() -> None:
+    for loss in ("kd", "soft_cross_entropy", "hard_kd", "reverse_kl", "jsd", "skew_kl", "tvd", "hint", "rkd", "crd"):
+        assert spec(loss={"type": loss}, train={"teacher_cache": {"top_k": 8}}).train.top_k == 8
+    both = spec(train={"teacher_cache": {"views": 2, "top_k": 8}, "augment": {"flip": True}}).train
+    assert (both.views, both.top_k) == (2, 8)
+    assert spec(teacher={"type": "born_again"}, train={"teacher_cache": {"top_k": 8}}).train.views is None
+    own = {"student": {"type": "resnet", "depth": 14}, "loss": {"type": "dist"}}
+    assert "assistant 1: " in refusal(assistants=[own], train={"teacher_cache": {"top_k": 8}})[1]
+
+
+def test_what_becomes_of_a_teachers_outputs_is_one_of_four() -> None:
     assert spec().train.teacher_cache == "auto"
     assert spec(train={"teacher_cache": "off"}).train.teacher_cache == "off"
-    for wrong in ({"views": 0}, {"views": 1001}, {}, "on"):
+    assert spec().train.top_k is None
+    for wrong in ({"views": 0}, {"views": 1001}, {"top_k": 0}, {"views": 2, "top_k": 0}, {"top_k": 1.5}, {}, "on"):
         with pytest.raises(ValidationError):
             spec(train={"teacher_cache": wrong})
 

@@ -107,6 +107,8 @@ def _too_large(heard: Heard, rows: int, *, is_cut: bool) -> str:
         return message
     # A kept logit has its class beside it, and the rest has its levels: four bytes each.
     largest = (most - (size - logits)) // (8 * rows) - len(TEMPERATURES) // 2
+    if largest < 1:
+        return message
     return (
         f'{message}. `train.teacher_cache` {{"top_k": K}} keeps the K largest outputs of each, here up to {largest:,}'
     )
