@@ -6,6 +6,8 @@ through a DataLoader, as people have them: PIL images with torchvision's transfo
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -17,20 +19,43 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from models.spec.training import SGD
 from scripts import bench_steps
 from scripts.bench_train.orders import HARD, LR, MOMENTUM, SOFT, WEIGHT_DECAY, Pair, T
+from worker.engine.heap import keep_freed
+from worker.engine.networks import count_flops
+from worker.engine.threads import enough_for
 from worker.students._torchvision import make_importable
 
 #: Rows a second over so many steps.
 Loop = Callable[[int], float]
 _WORKERS = 2
+#: In the process of the floor: its loop, and the work of a forward pass over its batch.
+_floor: list[tuple[Loop, float]] = []
 
 
 def floor(pair: Pair, device: torch.device) -> Loop:
-    """The student alone on one batch that is ready."""
-    module = pair.networks()[1].module.to(device)
+    """The student alone on one batch that is ready.
+
+    It has a process of its own, in which freed memory is kept and threads are taken as in the engine's.
+    """
+    given = pair.bare(), device, torch.get_num_threads()
+    process = ProcessPoolExecutor(1, get_context("spawn"), _prepare_floor, given)
+    return lambda steps: process.submit(_floor_rate, steps).result()
+
+
+def _prepare_floor(pair: Pair, device: torch.device, num_threads: int) -> None:
+    keep_freed()
+    torch.set_num_threads(num_threads)
+    module = pair.networks()[1].module
+    flops = count_flops(module, pair.shape) * pair.batch
     rows, labels = pair.given.rows("train")
     x, y = pair.standardised(rows[: pair.batch]).to(device), labels[: pair.batch].to(device)
     sgd = SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    return _timed(bench_steps.bare(module, x, y, sgd), pair, device)
+    _floor.append((_timed(bench_steps.bare(module.to(device), x, y, sgd), pair, device), flops))
+
+
+def _floor_rate(steps: int) -> float:
+    ((loop, flops),) = _floor
+    with enough_for(flops):
+        return loop(steps)
 
 
 def tutorial(pair: Pair, device: torch.device) -> Loop:

@@ -1,7 +1,7 @@
 """A teacher, a student and their rows, as all sides of the benchmark get them."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ class Pair:
         if self.weights:
             made[0].module.load_state_dict(self.weights)
         return made[0], made[1]
+
+    def bare(self) -> "Pair":
+        """The pair with its first batch alone, which is enough to time a step on."""
+        x, y = self.given.rows("train")
+        first = Given(x[: self.batch], y[: self.batch], torch.zeros(self.batch, dtype=torch.uint8), self.given.meta)
+        return replace(self, given=first, weights={})
 
     def standardised(self, x: Tensor) -> Tensor:
         """Rows as the networks take them, float32."""
