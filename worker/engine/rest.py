@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: At these the rest is weighed.
+#: At these the rest is weighed; each is half of the one before.
 TEMPERATURES = (math.inf, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.0)
 #: As a share of the way from T infinite to T = 0, along which levels lie almost straight between two of them.
 _PLACES = tuple(1 / (1 + T) for T in TEMPERATURES)
@@ -49,28 +49,32 @@ class Rest:
         A divergence of the student from this, in value and gradient, is that in which the rest is one class on either
         side: where p_i / q_i is the same for all of them, sum q_i f(p_i / q_i) is that of their sums.
         """
-        is_rest_NC = torch.ones_like(logits_NC, dtype=torch.bool).scatter_(1, self.classes.long(), False)
+        classes_NK = self.classes.long()
         student_NC = student_NC.detach().to(logits_NC.dtype)
-        own_N = (student_NC / T).masked_fill(~is_rest_NC, -math.inf).logsumexp(1)
-        own_N = T * (own_N - math.log(logits_NC.shape[1] - self.classes.shape[1]))
-        return torch.where(is_rest_NC, student_NC + (self.level(T) - own_N)[:, None], logits_NC)
+        own_N = (student_NC / T).scatter_(1, classes_NK, -math.inf).logsumexp(1)
+        own_N = T * (own_N - math.log(logits_NC.shape[1] - classes_NK.shape[1]))
+        moved_NC = student_NC + (self.level(T) - own_N)[:, None]
+        return moved_NC.scatter_(1, classes_NK, logits_NC.gather(1, classes_NK))
 
 
 def largest(logits_NC: Tensor, k: int) -> tuple[Tensor, Rest]:
     """The k largest logits of each row (N, K), from the largest on, and what is known of the rest; k is less than C."""
-    N, C = logits_NC.shape
-    assert k < C, "something is left out"
+    num_classes = logits_NC.shape[1]
+    assert k < num_classes, "something is left out"
     values_NK, classes_NK = logits_NC.topk(k, dim=1)
-    is_rest_NC = torch.ones_like(logits_NC, dtype=torch.bool).scatter_(1, classes_NK, False)
-    rest_NM = logits_NC[is_rest_NC].reshape(N, C - k)
-    levels_NR = torch.stack([_level(rest_NM, T) for T in TEMPERATURES], dim=1)
-    narrow = torch.int16 if torch.iinfo(torch.int16).max >= C else torch.int32
-    return values_NK, Rest(classes_NK.to(narrow), levels_NR)
+    narrow = torch.int16 if num_classes <= torch.iinfo(torch.int16).max else torch.int32
+    return values_NK, Rest(classes_NK.to(narrow), _levels(logits_NC, classes_NK))
 
 
-def _level(rest_NM: Tensor, T: float) -> Tensor:
-    if T == 0:
-        return rest_NM.amax(1)
-    if math.isinf(T):
-        return rest_NM.mean(1)
-    return T * ((rest_NM / T).logsumexp(1) - math.log(rest_NM.shape[1]))
+def _levels(logits_NC: Tensor, classes_NK: Tensor) -> Tensor:
+    """(N, R). Each temperature is half of the one before, so its exponentials are the squares of those."""
+    num = logits_NC.shape[1] - classes_NK.shape[1]
+    mean_N = logits_NC.scatter(1, classes_NK, 0.0).sum(1) / num
+    powers_NC = logits_NC.scatter(1, classes_NK, -math.inf)
+    most_N = powers_NC.amax(1)
+    powers_NC.sub_(most_N[:, None]).div_(TEMPERATURES[1]).exp_()
+    levels = [mean_N]
+    for T in TEMPERATURES[1:-1]:
+        levels.append(most_N + T * (powers_NC.sum(1) / num).log())
+        powers_NC.square_()
+    return torch.stack([*levels, most_N], dim=1)
