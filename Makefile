@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up key test check accept accept-tabular accept-audio table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-sweep bench-memory bench-api bench-train bench-gpu tus-test clean moved
+.PHONY: help demo up key test check accept accept-tabular accept-audio accept-text table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-sweep bench-memory bench-api bench-train bench-gpu tus-test clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ accept-tabular: $(INSTALLED) ## Prove it on tables: Adult and California housing
 
 accept-audio: $(INSTALLED) ## Prove it on sounds: spoken digits (a few minutes)
 	@$(PY) -m scripts.accept_audio
+
+accept-text: $(INSTALLED) ## Prove it on texts: AG News (a few minutes)
+	@$(PY) -m scripts.accept_text
 
 table: $(INSTALLED) ## Compare every loss of the menu (an hour on two cores; goes on if stopped), e.g. SMALL=1
 	@$(PY) -m scripts.table $(if $(SMALL),--small) $(if $(DATA),--data "$(DATA)") \

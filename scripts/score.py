@@ -3,6 +3,7 @@
     python scripts/score.py FOLDER npz digits.npz                 arrays x_test and y_test
     python scripts/score.py FOLDER idx images.gz labels.gz        the IDX files of the MNIST family, gzipped
     python scripts/score.py FOLDER csv rows.csv TARGET            rows that the student has not seen
+    python scripts/score.py FOLDER text rows.csv COLUMN TARGET    the same of texts
     python scripts/score.py FOLDER wav TESTS                      WAV files in folders that name their class
 
 FOLDER holds student.pth and student.py. Prints one JSON object: accuracy, or rmse and r2 where the target is a number.
@@ -28,7 +29,13 @@ _BATCH = 1000
 
 def main(arguments: list[str]) -> int:
     """The door."""
-    kinds: dict[str, Callable[..., dict[str, Any]]] = {"npz": of_npz, "idx": of_idx, "csv": of_csv, "wav": of_wav}
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {
+        "npz": of_npz,
+        "idx": of_idx,
+        "csv": of_csv,
+        "text": of_text,
+        "wav": of_wav,
+    }
     if len(arguments) < 3 or arguments[1] not in kinds:
         sys.stderr.write(f"{__doc__}\n")
         return 2
@@ -60,6 +67,16 @@ def of_csv(folder: Path, path: str, target: str) -> dict[str, Any]:
     wanted = torch.tensor([float(value) for value in truth], dtype=torch.float64)
     error = ((said - wanted) ** 2).mean()
     return {"rmse": float(error.sqrt()), "r2": float(1 - error / wanted.var(correction=0)), "rows": len(rows)}
+
+
+def of_text(folder: Path, path: str, column: str, target: str) -> dict[str, Any]:
+    """A table with a column of texts, whose first line names the columns."""
+    student, net = opened(folder)
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    texts = [row[column] for row in rows]
+    said = torch.cat([student.predict(net, texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)])
+    return _accuracy(said, torch.tensor([student.CLASSES.index(row[target]) for row in rows]))
 
 
 def of_wav(folder: Path, tests: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ MLP: Mapping[str, Any] = {"architecture": {"type": "mlp", "hidden": [5]}}
 GRAPH: Mapping[str, Any] = {"architecture": {"type": "onnx"}}
 IMAGES: Mapping[str, Any] = {"task": "image_classification"}
 SOUNDS: Mapping[str, Any] = {"task": "audio_classification"}
+TEXTS: Mapping[str, Any] = {"task": "text_classification"}
 CLASSES: Mapping[str, Any] = {"task": "tabular_classification"}
 VALUES: Mapping[str, Any] = {"task": "tabular_regression"}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from scripts.corpus import archives, checkpoints, graphs, sounds, table, tables
+from scripts.corpus import archives, checkpoints, graphs, sounds, table, tables, texts
 from scripts.corpus.case import Case
 from scripts.corpus.mutate import mutate
 from scripts.corpus.run import Bench, Seen, bench
@@ -31,6 +31,7 @@ _KINDS = {
     "good images": "archives of images",
     "good recordings": "archives of sounds",
     "good tables and arrays": "tables and arrays",
+    "good texts": "tables of texts",
 }
 _ENDS = ("done", "crashed", "too_slow", "too_much_memory", "too_much_disk")
 
@@ -38,7 +39,7 @@ _ENDS = ("done", "crashed", "too_slow", "too_much_memory", "too_much_disk")
 def seeds() -> dict[str, list[tuple[Case, bytes]]]:
     """Good files by kind."""
     found: dict[str, list[tuple[Case, bytes]]] = {kind: [] for kind in _KINDS.values()}
-    for made in (checkpoints, graphs, archives, sounds, tables):
+    for made in (checkpoints, graphs, archives, sounds, tables, texts):
         for case in made.good():
             if case.name not in _SLOW:
                 found[_KINDS[case.group]].append((case, case.make()))
