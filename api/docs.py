@@ -256,10 +256,6 @@ def _close(operation: dict[str, Any], role: Role | None) -> None:
     for status, answer in documented(*refusals).items():
         operation["responses"].setdefault(str(status), answer)
     operation["responses"] = dict(sorted(operation["responses"].items()))
-    operation["responses"]["401"] = {
-        **operation["responses"]["401"],
-        "headers": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "`Bearer`"}},
-    }
 
 
 def install(app: FastAPI) -> None:

@@ -3,7 +3,11 @@
 import json
 from typing import Any
 
+from api import answer_headers, dependent
 from api.answers import ANSWERS, IN_PATHS
+from core.settings import settings
+
+_NO_NUL = r"^[^\x00]*$"
 
 
 def mend(document: dict[str, Any]) -> None:
@@ -13,10 +17,15 @@ def mend(document: dict[str, Any]) -> None:
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path" and parameter["name"] in IN_PATHS:
                     parameter["description"], parameter["example"] = IN_PATHS[parameter["name"]]
+                if parameter["name"] == "Upload-Length":
+                    parameter["schema"]["maximum"] = settings().max_upload_bytes
             for status, answer in operation["responses"].items():
                 _say_answer(document, status, answer)
     _say_objects(document["components"]["schemas"])
     _say_keys(document)
+    _say_texts(document)
+    dependent.tell(document["components"]["schemas"])
+    answer_headers.tell(document)
 
 
 def _say_answer(document: dict[str, Any], status: str, answer: dict[str, Any]) -> None:
@@ -55,3 +64,27 @@ def _say_keys(node: Any) -> None:
                 node["propertyNames"] = {**node.get("propertyNames", {}), "pattern": pattern}
         for item in node.values():
             _say_keys(item)
+
+
+def _say_texts(document: dict[str, Any]) -> None:
+    """The texts of bodies hold no U+0000, which PostgreSQL cannot store: said where nothing else is said of them."""
+    schemas, seen = document["components"]["schemas"], set[str]()
+    found = [
+        content["schema"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items()
+        if media_type == "application/json"
+    ]
+    while found:
+        node = found.pop()
+        if isinstance(node, list):
+            found.extend(node)
+        elif isinstance(node, dict):
+            name = str(node.get("$ref", "")).rpartition("/")[2]
+            if name and name not in seen:
+                seen.add(name)
+                found.append(schemas[name])
+            if node.get("type") == "string" and not node.keys() & {"pattern", "enum", "const"}:
+                node["pattern"] = _NO_NUL
+            found.extend(value for key, value in node.items() if key not in {"default", "example", "examples"})

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +16,23 @@ from core.errors import Invalid
 from models.tables import Dataset, Job, Key, Teacher, Webhook, WebhookDelivery
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows at most.")]
+#: The letters of a cursor are told and not kept: what else is none of ours is refused with our own sentence too.
+_LETTERS = {"pattern": "^[A-Za-z0-9_-]+$"}
 Cursor = Annotated[
-    str | None, Query(max_length=500, description="`next_cursor` of the page before. Left out: the newest.")
+    str | None,
+    Query(
+        max_length=500,
+        description="`next_cursor` of the page before. Left out: the newest.",
+        json_schema_extra=_LETTERS,
+    ),
 ]
-
 ByName = Annotated[
-    str | None, Query(max_length=2000, description="`next_cursor` of the page before. Left out: the first.")
+    str | None,
+    Query(
+        max_length=2000,
+        description="`next_cursor` of the page before. Left out: the first.",
+        json_schema_extra=_LETTERS,
+    ),
 ]
 
 Owned = TypeVar("Owned", Job, Teacher, Dataset, Key, Webhook)
@@ -88,6 +100,8 @@ def _place(cursor: str) -> tuple[datetime, str]:
 
 
 def _opened(cursor: str) -> Any:
+    if re.fullmatch(_LETTERS["pattern"], cursor) is None:
+        raise ValueError(cursor)
     return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
 
 

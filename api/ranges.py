@@ -36,7 +36,7 @@ def not_modified(headers: Mapping[str, str], etag: str) -> bool:
 
 def _lists(header: str, etag: str, *, weakly: bool = False) -> bool:
     tags = [tag.strip() for tag in header.split(",")]
-    return "*" in tags or etag in ([tag.removeprefix("W/") for tag in tags] if weakly else tags)
+    return tags == ["*"] or etag in ([tag.removeprefix("W/") for tag in tags] if weakly else tags)
 
 
 def wanted(headers: Mapping[str, str], etag: str, size: int) -> Part:

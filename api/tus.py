@@ -1,8 +1,8 @@
 """What tus 1.0.0 says in headers, read and written (https://tus.io/protocols/resumable-upload)."""
 
 import base64
-import binascii
 import hashlib
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -24,7 +24,14 @@ EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expir
 ALGORITHMS = ("sha1", "sha256")
 MEDIA_TYPE = "application/offset+octet-stream"
 #: Of the caller's metadata: two file names of the greatest length, and some more.
-_MAX_METADATA = 4096
+MAX_METADATA = 4096
+#: What a header may hold; the document says it, and what is read is held to it.
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_PAIR = f"[!-+.-~-]+(?: {_BASE64})?"
+METADATA = f"^(?:{_PAIR}(?:, ?{_PAIR})*)?$"
+CHECKSUM = "^(?:sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"
+#: The greatest number of bytes that a header can say.
+MAX_NUMBER = 10**18 - 1
 #: Tells a client the upload that was made of what it has sent.
 UPLOAD = "Distillery-Upload"
 
@@ -80,19 +87,14 @@ class Metadata:
 
 def metadata(header: str | None) -> Metadata:
     """Pairs of a key and a base64 value, divided by commas. Malformed where it is not that."""
-    said = header or ""
-    if len(said) > _MAX_METADATA:
-        raise Malformed.at("Upload-Metadata:", f"takes at most {_MAX_METADATA} characters")
-    found: dict[str, str] = {}
-    for pair in said.split(",") if said.strip() else []:
-        key, _, value = pair.strip().partition(" ")
-        try:
-            found[key] = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            found[key] = ""
-        if not key or (value and not found[key]):
-            message = "holds pairs `key BASE64` divided by commas, each value the base64 of UTF-8 text"
-            raise Malformed.at("Upload-Metadata:", message)
+    said = (header or "").strip()
+    if len(said) > MAX_METADATA:
+        raise Malformed.at("Upload-Metadata:", f"takes at most {MAX_METADATA} characters")
+    if re.fullmatch(METADATA, said) is None:
+        raise Malformed.at("Upload-Metadata:", "holds pairs `key BASE64` divided by commas")
+    pairs = (pair.strip(" ").partition(" ") for pair in said.split(","))
+    # Values are whatever bytes the caller likes; of a name, what can be read is kept.
+    found = {key: base64.b64decode(value).decode(errors="replace") for key, _, value in pairs}
     return Metadata(said, found.get("filename") or found.get("name") or "upload")
 
 
@@ -104,6 +106,25 @@ def number(headers: Mapping[str, str], name: str) -> int | None:
     if not (said.isascii() and said.isdecimal() and len(said) < 19):
         raise Malformed.at(f"{name}:", "must be a number of bytes")
     return int(said)
+
+
+def length(headers: Mapping[str, str]) -> int | None:
+    """What Upload-Length says; Malformed where that is nothing."""
+    said = number(headers, "Upload-Length")
+    if said == 0:
+        raise Malformed.at("Upload-Length:", "An upload without bytes is no file", code="empty_body")
+    return said
+
+
+def first_length(headers: Mapping[str, str]) -> int | None:
+    """The length of an upload that begins, None where it is to be said later. Malformed without one of the two."""
+    deferred = headers.get("upload-defer-length")
+    if deferred not in {None, "1"}:
+        raise Malformed.at("Upload-Defer-Length:", "is 1 or left out")
+    said = length(headers)
+    if (said is None) == (deferred is None):
+        raise Malformed.at("Upload-Length:", "Send Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
+    return said
 
 
 @dataclass(frozen=True)
@@ -123,18 +144,12 @@ def checksum(headers: Mapping[str, str]) -> Checksum | None:
     said = headers.get("upload-checksum")
     if said is None:
         return None
-    algorithm, _, value = said.strip().partition(" ")
-    if algorithm not in ALGORITHMS:
+    if re.fullmatch(CHECKSUM, said.strip()) is None:
         raise Malformed.at(
-            "Upload-Checksum:", f"takes {' or '.join(ALGORITHMS)}, then a space and the base64 of the hash"
+            "Upload-Checksum:", f"takes {' or '.join(ALGORITHMS)}, then a space and the base64 of the whole hash"
         )
-    try:
-        digest = base64.b64decode(value, validate=True)
-    except binascii.Error:
-        digest = b""
-    if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
-        raise Malformed.at("Upload-Checksum:", f"must hold the base64 of a whole {algorithm}")
-    return Checksum(algorithm, digest)
+    algorithm, _, value = said.strip().partition(" ")
+    return Checksum(algorithm, base64.b64decode(value))
 
 
 def check_media_type(headers: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import Answer
+from api.webhook_urls import FORM
 from models.webhooks import DeliveryStatus, EndpointStatus, EventName
 
 Url = Annotated[
@@ -15,7 +16,7 @@ Url = Annotated[
         max_length=2000,
         description="https, on the public internet. It is called by POST.",
         # What else makes a URL fit to be called is told with its reason.
-        json_schema_extra={"format": "uri", "pattern": "^https://[!-~]+$", "examples": ["https://example.com/hook"]},
+        json_schema_extra={"format": "uri", "pattern": FORM, "examples": ["https://example.com/hook"]},
     ),
 ]
 Events = Annotated[

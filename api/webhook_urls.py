@@ -1,12 +1,18 @@
 """Which URLs a webhook may have. What a name leads to is checked at each sending; what can be told now is told now."""
 
 import ipaddress
+import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
 from core.addresses import is_public
 from core.errors import Invalid
 from core.settings import settings
+
+_HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])"
+_REST = r"(?:[/?](?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+#: What a URL looks like that can be called: a host, perhaps a port, a path in the letters that URLs have.
+FORM = rf"^https://{_HOST}(?::[0-9]{{1,5}})?{_REST}$"
 
 
 def require_fit(url: str) -> None:
@@ -25,7 +31,11 @@ def _why_not(url: str) -> str:
         return "give a URL in ASCII, with a host, such as https://example.com/hook"
     if parts.username is not None or parts.password is not None or parts.fragment:
         return "leave out user, password and fragment: messages are signed, and prove by that where they come from"
-    return _forbidden(parts, host)
+    if forbidden := _forbidden(parts, host):
+        return forbidden
+    if re.fullmatch(FORM.replace("https", "https?", 1), url) is None:
+        return "it holds characters that no URL has; write them as percent and two digits, such as %20 for a space"
+    return ""
 
 
 def _forbidden(parts: SplitResult, host: str) -> str:

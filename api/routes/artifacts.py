@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api import ranges
 from api.callers import Who
+from api.conditions import ON_DOWNLOAD
 from api.deps import get
 from api.errors import documented, problem
 from api.paging import ByName, Limit, cursor_of, name_in
@@ -64,6 +65,7 @@ def list_artifacts(job_id: str, who: Who, limit: Limit = 200, cursor: ByName = N
     summary="Download a file of a job",
     response_class=StreamingResponse,
     responses=_file(**{"application/json": {"schema": {}}, "*/*": _BYTES}),
+    openapi_extra=ON_DOWNLOAD,
 )
 async def download_artifact(job_id: str, name: str, request: Request, who: Who) -> Response:
     """HEAD, one Range and If-Range are understood, so that a download that broke off can go on where it was."""
@@ -77,6 +79,7 @@ async def download_artifact(job_id: str, name: str, request: Request, who: Who) 
     summary="Download the student",
     response_class=StreamingResponse,
     responses=_file(),
+    openapi_extra=ON_DOWNLOAD,
 )
 async def download_student(job_id: str, request: Request, who: Who) -> Response:
     """A plain state_dict that `torch.load(weights_only=True)` opens; resumable as every file is."""

@@ -9,7 +9,7 @@ from api import examples
 from api.body import JsonRoute
 from api.callers import Who
 from api.checked import held, recheck, remove, require_upload
-from api.conditions import IfMatch
+from api.conditions import ON_GET, IfMatch
 from api.deps import get
 from api.errors import documented
 from api.idempotency import Post
@@ -63,6 +63,7 @@ def list_datasets(who: Who, limit: Limit = 50, cursor: Cursor = None) -> Dataset
     summary="One data set and the verdict on it",
     response_model=DatasetView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
+    openapi_extra=ON_GET,
 )
 def get_dataset(dataset_id: str, request: Request, who: Who) -> Any:
     """`report.checks` lists each check with its verdict; beside it stand counts, classes, shapes and rejected rows."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api import examples, files, job_tags, quotas, submission
 from api.body import JsonRoute, parsed_body
 from api.callers import Who
-from api.conditions import IfMatch, require_match
+from api.conditions import ON_GET, IfMatch, require_match
 from api.deps import get
 from api.errors import documented, not_json
 from api.fitting.fault import Fault
@@ -170,6 +170,7 @@ def _labels(given: list[str]) -> dict[str, str]:
     summary="One job",
     response_model=JobView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
+    openapi_extra=ON_GET,
 )
 def get_job(job_id: str, request: Request, who: Who) -> Any:
     """Poll it with If-None-Match: the answer is 304 and empty until something has changed."""

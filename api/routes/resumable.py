@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response
@@ -18,41 +18,54 @@ from core.ids import new_id
 
 router = APIRouter(prefix="/uploads/resumable", tags=["uploads"], route_class=TusRoute)
 
-Version = Annotated[
-    str | None,
-    Header(
-        alias="Tus-Resumable",
-        description="`1.0.0`",
-        examples=[tus.VERSION],
-        # Told and not kept: another version is answered 412, as the protocol has it.
-        json_schema_extra={"pattern": r"^1\.0\.0$"},
-    ),
-]
+#: api.tus.TusRoute has looked at it before any of this is read: another one is answered 412.
+Version = Annotated[Literal["1.0.0"], Header(alias="Tus-Resumable", description="The version that is spoken.")]
 
 
-def _header(name: str, description: str, *, required: bool = False, kind: str = "string") -> dict[str, Any]:
-    schema = {"type": kind, **({"minimum": 0} if kind == "integer" else {})}
+def _header(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     return {"in": "header", "name": name, "required": required, "description": description, "schema": schema}
 
 
 _PART: dict[str, Any] = {"content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_LENGTH = _header("Upload-Length", "Bytes of the whole file.", kind="integer")
-_CHECKSUM = _header("Upload-Checksum", "`sha1` or `sha256`, a space, and the base64 of the part's hash.")
+_CHECKSUM = _header(
+    "Upload-Checksum",
+    "`sha1` or `sha256`, a space, and the base64 of the part's hash. A part that differs is answered 460.",
+    {"type": "string", "pattern": tus.CHECKSUM},
+)
+
+
+def _length(description: str) -> dict[str, Any]:
+    return _header("Upload-Length", description, {"type": "integer", "minimum": 1})
+
+
 _CREATION = {
     "requestBody": {**_PART, "required": False, "description": "The first part, where one comes along."},
     "parameters": [
-        _LENGTH,
-        _header("Upload-Defer-Length", "`1` where the length is not known yet; a later part says it."),
-        _header("Upload-Metadata", "Pairs `key BASE64` divided by commas; `filename` is kept, for people."),
+        _length("Bytes of the whole file. It or Upload-Defer-Length is sent, and not both."),
+        _header(
+            "Upload-Defer-Length",
+            "`1` where the length is not known yet; a later part says it.",
+            {"type": "string", "enum": ["1"]},
+        ),
+        _header(
+            "Upload-Metadata",
+            "Pairs `key BASE64` divided by commas; `filename` is kept, for people.",
+            {"type": "string", "maxLength": tus.MAX_METADATA, "pattern": tus.METADATA},
+        ),
         _CHECKSUM,
     ],
 }
 _ADDITION = {
     "requestBody": {**_PART, "required": True, "description": "The part."},
     "parameters": [
-        _header("Upload-Offset", "Where the part starts: all that has arrived.", required=True, kind="integer"),
+        _header(
+            "Upload-Offset",
+            "Where the part starts: all that has arrived.",
+            {"type": "integer", "minimum": 0, "maximum": tus.MAX_NUMBER},
+            required=True,
+        ),
         _CHECKSUM,
-        _LENGTH,
+        _length("Bytes of the whole file, where it was not said before. Once it is known it cannot change."),
     ],
 }
 
@@ -79,20 +92,15 @@ def describe() -> Response:
     responses=documented(400, 408, 409, 412, 413, 415, 423, 460),
     openapi_extra=_CREATION,
 )
-async def begin_upload(request: Request, who: Who, once: Post, _version: Version = None) -> Response:
+async def begin_upload(request: Request, who: Who, once: Post, _version: Version) -> Response:
     """`Location` is where its parts go, and its last segment the id that the upload will have once it is whole.
 
     Any tus client does the rest: `tusclient.client.TusClient(URL + "/uploads/resumable").uploader("f.pth").upload()`.
     """
     headers = request.headers
-    length = tus.number(headers, "Upload-Length")
-    if (length is None) == (headers.get("upload-defer-length") != "1"):
-        raise Malformed.at("Upload-Length:", "Send Upload-Length, or Upload-Defer-Length: 1 where it is not known yet")
-    if length == 0:
-        raise Malformed("An upload without bytes is no file", code="empty_body")
+    length, check = tus.first_length(headers), tus.checksum(headers)
     said = tus.metadata(headers.get("upload-metadata"))
     brings_part = "content-type" in headers or headers.get("content-length", "0") != "0"
-    check = tus.checksum(headers) if brings_part else None
     if brings_part:
         tus.check_media_type(headers)
     answer, upload_id = await asyncio.to_thread(_begin, who.owner, once, said, length)
@@ -121,7 +129,7 @@ def _begin(owner: str, once: Once, said: tus.Metadata, length: int | None) -> tu
     response_class=Response,
     responses=documented(404, 410, 412),
 )
-async def get_offset(upload_id: str, who: Who, _version: Version = None) -> Response:
+async def get_offset(upload_id: str, who: Who, _version: Version) -> Response:
     """`Upload-Offset` says where to go on; `Distillery-Upload` is the id of the upload once it is whole."""
     row = await asyncio.to_thread(arriving.state, who.owner, upload_id)
     headers = {**tus.state(row), "Cache-Control": "no-store"}
@@ -138,7 +146,7 @@ async def get_offset(upload_id: str, who: Who, _version: Version = None) -> Resp
     responses=documented(400, 404, 408, 409, 410, 412, 413, 415, 423, 460),
     openapi_extra=_ADDITION,
 )
-async def add_part(upload_id: str, request: Request, who: Who, _version: Version = None) -> Response:
+async def add_part(upload_id: str, request: Request, who: Who, _version: Version) -> Response:
     """What arrives stays, whether the connection breaks or the service does.
 
     409 `offset_differs` where the part does not start where the last one ended, 423 while another request adds to the
@@ -149,7 +157,7 @@ async def add_part(upload_id: str, request: Request, who: Who, _version: Version
     offset = tus.number(request.headers, "Upload-Offset")
     if offset is None:
         raise Malformed.at("Upload-Offset:", "must say where the part starts; HEAD tells how much has arrived")
-    length, check = tus.number(request.headers, "Upload-Length"), tus.checksum(request.headers)
+    length, check = tus.length(request.headers), tus.checksum(request.headers)
     return await _add(request, who.owner, upload_id, offset, length, check, Response(status_code=204))
 
 
@@ -178,7 +186,7 @@ async def _add(
     summary="End an upload in parts",
     responses=documented(404, 410, 412, 423),
 )
-async def end_upload(upload_id: str, who: Who, _version: Version = None) -> Response:
+async def end_upload(upload_id: str, who: Who, _version: Version) -> Response:
     """What has arrived is removed. An upload that was made of it stays."""
     await asyncio.to_thread(arriving.end, who.owner, upload_id)
     return Response(status_code=204)

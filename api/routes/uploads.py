@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from api import quotas
 from api.callers import Who
+from api.conditions import ON_GET
 from api.deps import get
 from api.errors import documented, of_error
 from api.idempotency import Once, Post
@@ -178,6 +179,7 @@ def _record(owner: str, once: Once, filename: str, stored: Stored) -> Response:
     summary="One upload",
     response_model=UploadView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
+    openapi_extra=ON_GET,
 )
 def get_upload(upload_id: str, request: Request, who: Who) -> Any:
     """What was stored: its size and its sha256."""

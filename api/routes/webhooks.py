@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api import examples
 from api.body import JsonRoute
 from api.callers import Who
-from api.conditions import IfMatch, require_match
+from api.conditions import ON_GET, IfMatch, require_match
 from api.deps import get, is_id
 from api.errors import documented
 from api.idempotency import Post
@@ -126,6 +126,7 @@ def list_webhooks(who: Who, limit: Limit = 50, cursor: Cursor = None) -> Webhook
     summary="One webhook",
     response_model=WebhookView,
     responses={304: {"description": "Not changed since the ETag in If-None-Match"}, **documented(404, 412)},
+    openapi_extra=ON_GET,
 )
 def get_webhook(webhook_id: str, request: Request, who: Who) -> Any:
     """`status` and `notice` say whether it is served; its secret is never shown again."""

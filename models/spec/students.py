@@ -169,6 +169,11 @@ class ShuffleNetV2(Student):
         return [halved(in_shape, first * 2**at, at + 1) for at in range(3)]
 
 
+#: What this service sets when it makes a network of timm.
+TIMM_SETS = [
+    "num_classes", "in_chans", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay",
+    "cache_dir", "scriptable", "exportable", "no_jit", "features_only", "out_indices",
+]  # fmt: skip
 TimmKwarg = bool | int | float | str | None | list[int] | list[float]
 
 
@@ -195,11 +200,7 @@ class Timm(Student):
 
     @model_validator(mode="after")
     def _kwargs_are_harmless(self) -> Self:
-        reserved = {
-            "num_classes", "in_chans", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay",
-            "cache_dir", "scriptable", "exportable", "no_jit", "features_only", "out_indices",
-        }  # fmt: skip
-        if found := sorted(reserved & set(self.kwargs)):
+        if found := sorted(set(TIMM_SETS) & set(self.kwargs)):
             raise ValueError(f"kwargs must not name {', '.join(found)}: the service sets these")
         return self
 

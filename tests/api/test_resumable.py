@@ -136,9 +136,16 @@ def test_what_is_not_understood(api: httpx.Client, monkeypatch: pytest.MonkeyPat
     problem(api.patch(path, content=b"a", headers={**PART, "Upload-Offset": "-1"}), 400, "malformed", "Upload-Offset:")
     for length in ({}, {"Upload-Length": "x"}, {"Upload-Length": "1", "Upload-Defer-Length": "1"}):
         problem(api.post("/uploads/resumable", headers={**V, **length}), 400, "malformed", "Upload-Length:")
-    problem(api.post("/uploads/resumable", headers={**V, "Upload-Length": "0"}), 400, "empty_body")
-    refused = api.post("/uploads/resumable", headers={**V, "Upload-Length": "1", "Upload-Metadata": "filename #"})
-    problem(refused, 400, "malformed", "Upload-Metadata:")
+    problem(api.post("/uploads/resumable", headers={**V, "Upload-Length": "0"}), 400, "empty_body", "Upload-Length:")
+    problem(add(api, path, 0, b"", **{"Upload-Length": "0"}), 400, "empty_body", "Upload-Length:")
+    strange = api.post("/uploads/resumable", headers={**V, "Upload-Length": "1", "Upload-Defer-Length": "2"})
+    problem(strange, 400, "malformed", "Upload-Defer-Length:")
+    unread = api.post("/uploads/resumable", headers={**V, "Upload-Length": "1", "Upload-Checksum": "sha1 A"})
+    problem(unread, 400, "malformed", "Upload-Checksum:")
+    for said in ("filename #", "filename YQ", "a YQ==,,b", "a  YQ==", "ä YQ==", "a YQ==;b"):
+        headers = {**V, "Upload-Length": "1", "Upload-Metadata": said.encode("latin-1")}
+        refused = api.post("/uploads/resumable", headers=headers)
+        problem(refused, 400, "malformed", "Upload-Metadata:")
     assert refused.headers["tus-resumable"] == "1.0.0"
     monkeypatch.setenv("DISTILLERY_MAX_UPLOAD_BYTES", "100")
     settings.cache_clear()
