@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 MOVED := $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up key test check accept accept-tabular accept-audio accept-text table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-sweep bench-memory bench-api bench-train bench-gpu tus-test clean moved
+.PHONY: help demo up key test check accept accept-tabular accept-audio accept-text table docs-losses chaos bench-losses corpus fuzz contract bench-overhead bench-start bench-sweep bench-memory bench-api bench-train bench-gpu bench-estimates tus-test clean moved
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -92,6 +92,9 @@ bench-train: $(INSTALLED) ## Measure training beside the loops that people run, 
 
 bench-gpu: $(INSTALLED) ## The same on a GPU, where there is one
 	@$(PY) -m scripts.bench_gpu $(if $(SMALL),--small) $(if $(CHECK),--check)
+
+bench-estimates: $(INSTALLED) ## Measure how far estimates of jobs are off (five minutes), e.g. SMALL=1
+	@$(PY) -m scripts.bench_estimates $(if $(SMALL),--small)
 
 clean: ## Remove .venv and the caches; the data in var/ stays
 	rm -rf .venv ./*.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

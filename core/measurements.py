@@ -25,7 +25,10 @@ from models.tables import Dataset, Job, JobTeacher, Json, Measurement, Teacher
 #: Of one work, and of all works: the fleet may have changed since older ones.
 _NEWEST, _RECENT = 50, 200
 _NEAREST = 8
-_FEW = 3
+#: Operations a second that one thread of a processor, or a GPU, reaches at least where it is busy.
+_RATES = {"cpu": 2e10, "cuda": 2e12}
+#: Beyond the quickest and the slowest of one or two jobs: machines are more or less busy.
+_SLACK = {1: 2.0, 2: 1.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement],
     seconds = [each.other_s + trained_s for each, trained_s in zip(same, trained, strict=True)]
     shortest = [each.other_s + work.least * trained_s for each, trained_s in zip(same, trained, strict=True)]
     peaks = [each.peak_bytes for each in same]
-    slack = 1.25 if len(same) >= _FEW else 1.5
+    slack = _SLACK.get(len(same), 1.25)
     reason = f"The same work was measured in {_counted(len(same), 'job')}; rows and epochs scale it.{_of_rest(done)}"
     return _told(
         Range(min(shortest) / slack, median(seconds), max(seconds) * slack),
@@ -195,11 +198,12 @@ def _times(left: Sequence[Group], each: Measurement) -> float:
 def _of_near(work: Workload, left: Sequence[Group], measured: Sequence[Measurement], done: float) -> Json:
     """Another work, by its operations: the range is from how far scaling is off among those that were measured."""
     points = [_point(each) for each in measured]
+    rate = max(_RATES[measured[0].kind], *(exp(each.at.flops - each.seconds) for each in points))
     likely, low, high = 0.0, 0.0, 0.0
     nearest, off = 1.0, 1.0
     for group in left:
         at = Point(log((group.flops or 1.0) / group.steps), work.family, work.precision)
-        seconds, error = scaling.predict(at, points), scaling.error(at, points)
+        seconds, error = scaling.predict(at, points, rate), scaling.error(at, points, rate)
         likely += group.steps * exp(seconds)
         low += group.steps * exp(seconds - error) * work.least
         high += group.steps * exp(seconds + error)

@@ -278,6 +278,8 @@ def test_a_retry_is_a_new_job(api: httpx.Client, made: Made) -> None:
     assert (answer.status_code, new["retry_of"], new["status"]) == (201, job, "queued")
     assert answer.headers["location"] == f"/jobs/{new['id']}"
     assert new["spec"] == api.get(f"/jobs/{job}").json()["spec"]
+    assert new["estimate"]["basis"] == "none"
+    assert "This fleet is new" in new["estimate"]["reason"]
     assert api.get(f"/jobs/{job}").json()["status"] == "cancelled"
     problem(api.post(f"/jobs/{job}/retry", json={"from": "checkpoint"}), 409, "conflict")
     problem(api.post(f"/jobs/{job}/retry", json={"from": "middle"}), 422, "invalid", "/from")

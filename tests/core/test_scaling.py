@@ -4,7 +4,8 @@ from math import exp, log
 
 import pytest
 
-from core.scaling import Measured, Point, error, predict
+from core import scaling
+from core.scaling import Measured, Point
 
 
 def at(flops: float, family: str = "resnet", precision: str = "float32") -> Point:
@@ -14,6 +15,14 @@ def at(flops: float, family: str = "resnet", precision: str = "float32") -> Poin
 def works(*pairs: tuple[float, float], family: str = "resnet") -> list[Measured]:
     """Works of so many operations and seconds a step."""
     return [Measured(at(flops, family), log(seconds)) for flops, seconds in pairs]
+
+
+def predict(to: Point, measured: list[Measured]) -> float:
+    return scaling.predict(to, measured, 1e10)
+
+
+def error(to: Point, measured: list[Measured]) -> float:
+    return scaling.error(to, measured, 1e10)
 
 
 BUSY = works(*((flops, flops / 1e10) for flops in (1e9, 3e9, 1e10, 3e10, 1e11)))
@@ -39,9 +48,13 @@ def test_the_same_family_counts_more() -> None:
     assert predict(at(3e9, "mobilenetv2"), [*slow, *fast]) > predict(at(3e9), [*slow, *fast]) + log(3)
 
 
+def test_a_single_work_shows_by_its_rate_whether_it_waited() -> None:
+    assert exp(predict(at(1e10), works((1e9, 0.1)))) == pytest.approx(1.0)
+    assert exp(predict(at(1e7), works((1e5, 1e-3)))) == pytest.approx(1e-3 * (0.99 + 0.01 * 100), rel=0.05)
+
+
 def test_a_single_work_is_scaled_with_a_wide_range() -> None:
     alone = works((1e9, 0.1))
-    assert 0.4 < exp(predict(at(1e10), alone)) <= 1.0
     assert error(at(1e9), alone) >= log(4)
     assert error(at(1e10), alone) > error(at(2e9), alone)
 
