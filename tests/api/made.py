@@ -52,6 +52,19 @@ MLP: dict[str, Any] = {
     "parameters": 40_000,
     "taps": [{"name": "hidden.0", "shape": [256]}],
 }
+TEXTS: dict[str, Any] = {
+    **TABLE,
+    "task": "text_classification",
+    "input_shape": [500, 64],
+    "text": {"tokenizer": {"type": "words"}, "vocabulary": 500, "length": 64, "column": "text"},
+}
+BERT: dict[str, Any] = {
+    "architecture": {"type": "bert"},
+    "input_shape": [500, -1],
+    "num_outputs": 3,
+    "parameters": 463_000,
+    "taps": [{"name": f"bert.encoder.layer.{at}", "shape": [4, 128]} for at in (0, 1)],
+}
 
 #: What a teacher said of the first rows of IMAGES.
 OUTPUTS: dict[str, Any] = {"task": "teacher_outputs", "num_rows": 90, "num_outputs": 3, "last_row": 99}

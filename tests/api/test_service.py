@@ -15,7 +15,7 @@ from core import db, fleet
 from models.spec.data import FORMATS, TASKS, Format, TaskName
 from models.spec.job import EXPORTS, Export, JobSpec
 from models.spec.losses.menu import ENTRIES, family, tag
-from tests.api.made import CLASSES, IMAGES, MLP, OUTPUTS, RESNET, TABLE, Made, claim
+from tests.api.made import BERT, CLASSES, IMAGES, MLP, OUTPUTS, RESNET, TABLE, TEXTS, Made, claim
 
 MENUS = ["losses", "regimes", "students", "tasks", "formats", "exports"]
 
@@ -174,15 +174,17 @@ def examples(api: httpx.Client, path: str) -> dict[str, Any]:
 
 
 def test_the_examples_of_jobs_work_as_they_stand(api: httpx.Client, made: Made) -> None:
-    for teacher in (RESNET, {**RESNET, "classes": CLASSES}, MLP):
+    for teacher in (RESNET, {**RESNET, "classes": CLASSES}, MLP, BERT):
         made.teacher(teacher)
-    for data in (IMAGES, TABLE, OUTPUTS):
+    for data in (IMAGES, TABLE, TEXTS, OUTPUTS):
         made.dataset(data)
     found = examples(api, "/jobs")
     regimes = {item["type"] for item in api.get("/catalog/regimes").json()["items"]}
     kinds = {body["teacher"]["type"] if isinstance(body["teacher"], dict) else "stored" for body in found.values()}
     assert kinds == regimes
-    assert {"smallest", "kd_and_similarity", "hint_with_taps", "tabular", "class_map", "assistant"} < set(found)
+    assert {"smallest", "kd_and_similarity", "hint_with_taps", "tabular", "texts", "class_map", "assistant"} < set(
+        found
+    )
     for name, body in found.items():
         answer = api.post("/jobs", json=body)
         assert answer.status_code == 201, (name, answer.text)
