@@ -81,7 +81,7 @@ def _refuse_cache(train: Train, guide: Regime, losses: list[Loss], whose: str = 
     if not why and train.views is None and train.asks_for_changes:
         why = "`augment` shows each sample anew in every epoch, so that nothing is kept: name `views` as well"
     for term in losses:
-        if not why and (reason := term.unfit_top_k()):
+        if not why and (reason := term.unfit_top_k(train.top_k)):
             why = f"`{term.type}` {reason}"
     if why:
         raise ValueError(f"{whose}`teacher_cache` with `top_k` keeps the largest of the teacher's outputs, and {why}")

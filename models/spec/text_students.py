@@ -26,10 +26,7 @@ class Bert(Student):
 
     paper = "Devlin et al. 2019, arXiv:1810.04805; the small sizes are of Turc et al. 2019, arXiv:1908.08962"
     takes = frozenset({"text"})
-    known = tuple(
-        {"layers": layers, "hidden": hidden}
-        for layers, hidden in ((2, 128), (4, 256), (4, 512), (12, 768))
-    )
+    known = tuple({"layers": layers, "hidden": hidden} for layers, hidden in ((2, 128), (4, 256), (4, 512), (12, 768)))
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:

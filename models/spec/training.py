@@ -172,9 +172,10 @@ class Train(Entry):
         'which shares nothing. {"views": V}: augmented samples come in V fixed changes, reused over the epochs, so '
         'that the teacher is asked V times a sample and not once an epoch; the student is another one. {"top_k": K},'
         " alone where samples do not change or beside `views`: of each answer the K largest outputs are kept and the "
-        "mass of the others, which are one class to the loss. For teachers of thousands of classes, whose answers do "
-        "not fit otherwise; it goes with one teacher and with losses that compare distributions at one T (`kd`, "
-        "`soft_cross_entropy`, `hard_kd`, `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `tvd`) or read features.",
+        "mass of the others, which are then taken to be equal. For teachers of thousands of classes, whose answers do "
+        "not fit otherwise. It goes with one teacher, and with losses that compare distributions at one T (`kd`, "
+        "`soft_cross_entropy`, `ttm`, `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `tvd`, `uld`), read the largest "
+        "outputs (`hard_kd`, `ranking`), or features.",
     )
     precision: Literal["auto", "float32", "tf32", "bf16"] | Arithmetic = Field(
         default="auto",

@@ -277,9 +277,9 @@ def test_fixed_views_are_refused_where_nothing_can_be_kept(changes: dict[str, An
         ({"teacher": {"type": "stored", "id": "tch_1", "classes": "by_name"}}, "a class map picks some"),
         ({"teacher": {"type": "ema"}}, "learns with the student"),
         ({"loss": {"type": "kd", "standardize": True}}, "`kd` with `standardize` reads every single one"),
-        ({"loss": {"type": "forward_kl", "top_k": 4}}, "`forward_kl` has a `top_k` of its own"),
+        ({"loss": {"type": "forward_kl", "top_k": 9}}, "`forward_kl` reads the 9 largest by its own `top_k`"),
         ({"loss": [{"type": "kd"}, {"type": "dkd"}]}, "`dkd` reads every single one"),
-        *(({"loss": {"type": name}}, f"`{name}` reads") for name in ("dist", "logits_mse", "ttm", "uld", "ranking")),
+        *(({"loss": {"type": name}}, f"`{name}` reads") for name in ("dist", "logits_mse", "wttm", "mlkd", "ranking")),
     ],
 )
 def test_a_cut_to_the_largest_is_refused_where_all_are_needed(changes: dict[str, Any], reason: str) -> None:
@@ -290,8 +290,21 @@ def test_a_cut_to_the_largest_is_refused_where_all_are_needed(changes: dict[str,
 
 
 def test_a_cut_goes_with_distributions_and_with_what_reads_no_outputs() -> None:
-    for loss in ("kd", "soft_cross_entropy", "hard_kd", "reverse_kl", "jsd", "skew_kl", "tvd", "hint", "rkd", "crd"):
+    for loss in (
+        "kd",
+        "soft_cross_entropy",
+        "hard_kd",
+        "ttm",
+        "reverse_kl",
+        "jsd",
+        "skew_kl",
+        "tvd",
+        "uld",
+        "hint",
+        "rkd",
+    ):
         assert spec(loss={"type": loss}, train={"teacher_cache": {"top_k": 8}}).train.top_k == 8
+    assert spec(loss={"type": "ranking", "top_k": 8}, train={"teacher_cache": {"top_k": 8}}).train.top_k == 8
     both = spec(train={"teacher_cache": {"views": 2, "top_k": 8}, "augment": {"flip": True}}).train
     assert (both.views, both.top_k) == (2, 8)
     assert spec(teacher={"type": "born_again"}, train={"teacher_cache": {"top_k": 8}}).train.views is None

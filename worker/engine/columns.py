@@ -70,7 +70,7 @@ def shared(each: Sequence[Columns], num_classes: int, device: torch.device) -> l
 class Lens:
     """What one term sees of a batch: one member's answer or that of all, and some classes or all.
 
-    With a `T`, classes that were not kept of the teacher's answer are one class at that temperature.
+    With a `T`, classes that were not kept of the teacher's answer weigh together what they weigh at that temperature.
     """
 
     member: str | None = None
@@ -84,8 +84,7 @@ class Lens:
         if teacher.weight is not None:
             batch = batch.weighted(teacher.weight)
         if self.T is not None and teacher.rest is not None:
-            logits = teacher.rest.as_one_class(teacher.logits, student.logits, self.T)
-            teacher = replace(teacher, logits=logits)
+            teacher = replace(teacher, logits=teacher.rest.again(teacher.logits, self.T))
         if self.columns.theirs is not None:
             teacher = replace(teacher, logits=self.columns.of_teacher(teacher.logits))
         if self.columns.ours is not None:

@@ -103,11 +103,11 @@ def _too_large(heard: Heard, rows: int, *, is_cut: bool) -> str:
         "kept at most: it is asked at each step"
     )
     logits = cache.size(replace(heard.dry, features={}, embedding=None, members={}), rows)
-    if heard.dry.members or is_cut or size - logits > most or any(term.unfit_top_k() for term in heard.terms):
+    if heard.dry.members or is_cut or size - logits > most:
         return message
     # A kept logit has its class beside it, and the rest has its levels: four bytes each.
     largest = (most - (size - logits)) // (8 * rows) - len(TEMPERATURES) // 2
-    if largest < 1:
+    if largest < 1 or any(term.unfit_top_k(largest) for term in heard.terms):
         return message
     return (
         f'{message}. `train.teacher_cache` {{"top_k": K}} keeps the K largest outputs of each, here up to {largest:,}'

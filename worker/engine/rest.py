@@ -38,23 +38,18 @@ class Rest:
         rest_N = math.log(num_classes - self.classes.shape[1]) + self.level(T) / T
         return ((values_NK / T).logsumexp(1) - rest_N).sigmoid()
 
-    def spread(self, values_NK: Tensor, num_classes: int) -> Tensor:
-        """All logits (N, C), those of the rest equal: right as a whole at T = 1, and never above a kept one's."""
-        logits_NC = self.level(1.0)[:, None].repeat(1, num_classes)
+    def spread(self, values_NK: Tensor, num_classes: int, T: float = 1.0) -> Tensor:
+        """All logits (N, C), those of the rest equal, weighing together what they weigh at T, none above a kept one.
+
+        At T the kept classes have the probabilities that they had; the others differ, in sum of absolute values by no
+        more than twice the mass of the rest.
+        """
+        logits_NC = self.level(T)[:, None].repeat(1, num_classes)
         return logits_NC.scatter_(1, self.classes.long(), values_NK)
 
-    def as_one_class(self, logits_NC: Tensor, student_NC: Tensor, T: float) -> Tensor:
-        """The logits, those of the rest weighing together what they weigh at T, and apart as the student has them.
-
-        A divergence of the student from this, in value and gradient, is that in which the rest is one class on either
-        side: where p_i / q_i is the same for all of them, sum q_i f(p_i / q_i) is that of their sums.
-        """
-        classes_NK = self.classes.long()
-        student_NC = student_NC.detach().to(logits_NC.dtype)
-        own_N = (student_NC / T).scatter_(1, classes_NK, -math.inf).logsumexp(1)
-        own_N = T * (own_N - math.log(logits_NC.shape[1] - classes_NK.shape[1]))
-        moved_NC = student_NC + (self.level(T) - own_N)[:, None]
-        return moved_NC.scatter_(1, classes_NK, logits_NC.gather(1, classes_NK))
+    def again(self, logits_NC: Tensor, T: float) -> Tensor:
+        """What was spread for one temperature, for another."""
+        return self.spread(logits_NC.gather(1, self.classes.long()), logits_NC.shape[1], T)
 
 
 def largest(logits_NC: Tensor, k: int) -> tuple[Tensor, Rest]:

@@ -124,6 +124,7 @@ class Ranking(LossTerm):
     )
     use_when = "Outputs are items to recommend and only their order counts, above all at the top."
     same_outputs = True
+    takes_top_k = True
 
 
 class CRD(LossTerm):

@@ -49,9 +49,13 @@ class KD(LossTerm):
         """Three where logits are standardised: two would always become -1 and 1."""
         return 3 if self.standardize else 1
 
-    def unfit_top_k(self) -> str:
+    def unfit_top_k(self, k: int) -> str:
         """Not where the spread of all logits is taken."""
-        return "with `standardize` reads every single one: leave either out" if self.standardize else ""
+        return (
+            "with `standardize` reads every single one: leave either out"
+            if self.standardize
+            else super().unfit_top_k(k)
+        )
 
 
 class LogitsMSE(LossTerm):
@@ -134,6 +138,7 @@ class TTM(LossTerm):
     paper = "Zheng, Yang 2024, arXiv:2402.11148, section 3, with T = 1 / gamma"
     use_when = "As kd. The authors took T = 5 to 10 and weights up to 45 on CIFAR-100; 10 is for fewer classes."
     same_outputs = True
+    takes_top_k = True
 
 
 class WTTM(LossTerm):

@@ -59,17 +59,17 @@ class LossTerm(Documented):
     same_outputs: ClassVar[bool] = False
     #: True where the term reads the data set's labels.
     needs_labels: ClassVar[bool] = False
-    #: True where all that it takes from the teacher is a distribution at its `T`, some classes of which may be one.
+    #: True where all that it takes from the teacher is a distribution at its `T`, or the order of the largest outputs.
     takes_top_k: ClassVar[bool] = False
 
     def least_classes(self) -> int:
         """With how many classes this term, as it is set, begins to say something."""
         return 1
 
-    def unfit_top_k(self) -> str:
-        """Why the teacher's largest outputs and the mass of the rest are not enough, and what to do; empty else."""
-        if self.takes_top_k and getattr(self, "top_k", None):
-            return "has a `top_k` of its own: leave one of them out; with either, all others are one class"
+    def unfit_top_k(self, k: int) -> str:
+        """Why the teacher's k largest outputs and the mass of the rest are not enough, and what to do; empty else."""
+        if self.takes_top_k and (own := getattr(self, "top_k", None) or 0) > k:
+            return f"reads the {own} largest by its own `top_k`: keep as many, or set that to {k} or less"
         if self.takes_top_k or self.needs_taps or self.needs_embedding:
             return ""
         return "reads every single one: leave `top_k` out, or take a loss that compares distributions, such as `kd`"

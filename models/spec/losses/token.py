@@ -123,6 +123,7 @@ class ULD(LossTerm):
     formula = "mean_N( sum_i |p_s^T sorted down [i] - p_t^T sorted down [i]| ), the shorter one filled up with 0"
     paper = "Boizard et al. 2024, Universal Logit Distillation, arXiv:2402.12030; 1.5 is its weight"
     use_when = "The teacher has another vocabulary or other classes: it teaches how sure to be, not of what."
+    takes_top_k = True
 
 
 TokenLoss = ForwardKL | ReverseKL | JSD | SkewKL | TVD | ULD

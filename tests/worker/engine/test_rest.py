@@ -1,23 +1,17 @@
-"""What is kept beside the largest logits: enough for each temperature, and for a rest that is one class."""
+"""What is kept beside the largest logits: enough for the mass of the rest at each temperature."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from models.spec.losses.token import TVD
 from tests.worker.losses.cases import CHOICES, Choice, batch_of, leaves, make_case, make_loss, outputs, spec_of
 from worker.engine.columns import Lens
 from worker.engine.cut import Cut
 from worker.engine.outputs import Outputs
 from worker.engine.rest import TEMPERATURES, Rest, largest
 
-#: Those that may be cut and read the teacher's distribution.
-DIVERGENCES = [
-    c
-    for c in CHOICES
-    if c.entry.takes_top_k and c.entry.same_outputs and not spec_of(c).unfit_top_k() and hasattr(spec_of(c), "T")
-]
-each_divergence = pytest.mark.parametrize("choice", DIVERGENCES, ids=str)
+#: Those that take no more from the teacher than is kept, whatever is.
+TAKING = [c for c in CHOICES if c.entry.takes_top_k and not c.entry.needs_labels and not spec_of(c).unfit_top_k(10)]
 
 
 def drawn(C: int = 50, N: int = 64) -> torch.Tensor:
@@ -35,7 +29,8 @@ def test_the_mass_of_the_rest_is_that_at_each_temperature(T: float, k: int) -> N
     values, rest = largest(logits, k)
     p = (logits / T).softmax(1)
     mass = (p * is_rest(rest, p)).sum(1)
-    seen = (rest.as_one_class(rest.spread(values, 50), drawn(N=64).flip(0), T) / T).softmax(1)
+    seen = (rest.spread(values, 50, T) / T).softmax(1)
+    torch.testing.assert_close(seen, (rest.again(rest.spread(values, 50), T) / T).softmax(1))
     atol = 1e-12 if T in TEMPERATURES or k == 49 else 5e-3 if k > 1 else 3e-2
     torch.testing.assert_close((seen * is_rest(rest, p)).sum(1), mass, rtol=0, atol=atol)
     torch.testing.assert_close(1 - rest.share_kept(values, 50, T), mass, rtol=0, atol=atol)
@@ -54,19 +49,16 @@ def test_the_largest_come_back_in_their_places_and_nothing_is_above_them() -> No
     assert largest(torch.zeros(1, 40_000), 2)[1].classes.dtype == torch.int32
 
 
-def seen_by(
-    choice: Choice, k: int, C: int = 6, *, same: bool = False
-) -> tuple[float, torch.Tensor, float, torch.Tensor]:
+def seen_by(choice: Choice, k: int, C: int = 6) -> tuple[float, torch.Tensor, float, torch.Tensor]:
     """Value and gradient on the student's logits where k logits are kept, and where all are."""
     case = make_case(spec_of(choice), C=C, weighted=True)
-    if same:
-        case.student = case.teacher
     loss, batch, found = make_loss(case), batch_of(case), []
-    for cut in (Cut(k, C), None):
+    for is_cut in (True, False):
         student, teacher = outputs(case.student, grad=True), outputs(case.teacher)
-        if cut is not None:
+        if is_cut:
+            cut = Cut(k, teacher.logits.shape[1])
             teacher = cut.undone(cut(teacher))
-        value = loss(*Lens(T=case.spec.T)(student, teacher, batch))
+        value = loss(*Lens(T=getattr(case.spec, "T", None))(student, teacher, batch))
         value.backward()
         gradient = leaves(loss, student)["logits"].grad
         assert gradient is not None
@@ -74,43 +66,24 @@ def seen_by(
     return found[0], found[1], found[2], found[3]
 
 
-@each_divergence
-def test_where_one_class_is_the_rest_nothing_is_lost(choice: Choice) -> None:
-    value, gradient, whole, of_whole = seen_by(choice, 5)
+@pytest.mark.parametrize("choice", TAKING, ids=str)
+def test_where_the_rest_is_one_class_nothing_is_lost(choice: Choice) -> None:
+    of_teacher = 6 if choice.entry.same_outputs else 8
+    value, gradient, whole, of_whole = seen_by(choice, of_teacher - 1)
     assert value == pytest.approx(whole, abs=1e-9)
     torch.testing.assert_close(gradient, of_whole, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("choice", [c for c in DIVERGENCES if c.entry is not TVD], ids=str)  # which has a kink there
-def test_a_student_that_says_what_the_teacher_says_is_left_alone(choice: Choice) -> None:
-    _, gradient, _, of_whole = seen_by(choice, 2, same=True)
-    torch.testing.assert_close(gradient, of_whole, rtol=0, atol=1e-9)
-
-
-@each_divergence
-@pytest.mark.parametrize("k", [1, 3])
-def test_the_rest_is_one_class_in_value_and_gradient(choice: Choice, k: int) -> None:
-    case = make_case(spec_of(choice), C=6)
-    T, cut = case.spec.T, Cut(k, 6)
-    student, teacher, batch = outputs(case.student, grad=True), outputs(case.teacher), batch_of(case)
-    _, seen, _ = Lens(T=T)(student, cut.undone(cut(teacher)), batch)
-    loss = make_loss(case)
-    loss(student, seen, batch).backward()
-    gradient = student.logits.grad
-    assert gradient is not None
-    # The same of k + 1 classes: the kept ones, and the sum of all others on either side.
-    merged = outputs(case.student, grad=True)
-    order = teacher.logits.argsort(1, descending=True)
-
-    def together(logits: torch.Tensor) -> torch.Tensor:
-        logits = (logits / T).gather(1, order)
-        sums: torch.Tensor = T * torch.cat([logits[:, :k], logits[:, k:].logsumexp(1, keepdim=True)], 1)
-        return sums
-
-    value = loss(Outputs(together(merged.logits)), Outputs(together(teacher.logits)), batch)
-    value.backward()
-    assert merged.logits.grad is not None
-    torch.testing.assert_close(gradient, merged.logits.grad, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.entry.takes_top_k and "top_k" in c.fields], ids=str)
+def test_with_a_top_k_of_its_own_a_loss_loses_nothing(choice: Choice) -> None:
+    for k in (2, 3):
+        value, gradient, whole, of_whole = seen_by(choice, k)
+        assert value == pytest.approx(whole, abs=1e-9)
+        torch.testing.assert_close(gradient, of_whole, rtol=0, atol=1e-9)
+    assert (
+        spec_of(choice).unfit_top_k(1)
+        == "reads the 2 largest by its own `top_k`: keep as many, or set that to 1 or less"
+    )
 
 
 @pytest.mark.parametrize("T", [1.0, 2.0, 4.0, 8.0])
@@ -118,9 +91,8 @@ def test_the_rest_is_one_class_in_value_and_gradient(choice: Choice, k: int) -> 
 def test_the_gradient_of_kd_is_off_by_no_more_than_twice_the_mass_of_the_rest(T: float, k: int) -> None:
     teacher, student = drawn(), 3 * torch.randn(64, 50, dtype=torch.float64)
     values, rest = largest(teacher, k)
-    seen = rest.as_one_class(rest.spread(values, 50), student, T)
     whole = T * (F.softmax(student / T, 1) - F.softmax(teacher / T, 1))
-    ours = T * (F.softmax(student / T, 1) - F.softmax(seen / T, 1))
+    ours = T * (F.softmax(student / T, 1) - F.softmax(rest.spread(values, 50, T) / T, 1))
     mass = 1 - rest.share_kept(values, 50, T)
     assert bool(((ours - whole).abs().sum(1) <= 2 * T * mass + 1e-9).all())
     assert float((ours - whole).abs().sum()) > 0
@@ -128,22 +100,25 @@ def test_the_gradient_of_kd_is_off_by_no_more_than_twice_the_mass_of_the_rest(T:
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_loss_that_may_be_cut_hears_nothing_of_the_rest(choice: Choice) -> None:
-    spec = spec_of(choice)
+    spec, k = spec_of(choice), 3
     case = make_case(spec, C=6, weighted=True)
-    k = 3
-    if spec.unfit_top_k() or case.teacher.logits.shape[1] <= k:
-        assert not spec.takes_top_k or "standardize" in choice.fields or "top_k" in choice.fields
+    if spec.unfit_top_k(k):
+        assert not spec.takes_top_k or {"standardize"} & choice.fields.keys() or spec.top_k > k
         return
     teacher = outputs(case.teacher)
-    loss, batch, lens = make_loss(case), batch_of(case), Lens(T=spec.T if choice in DIVERGENCES else None)
+    loss, batch, lens = (
+        make_loss(case),
+        batch_of(case),
+        Lens(T=spec.T if choice in TAKING and hasattr(spec, "T") else None),
+    )
     found = []
-    for seed in (None, 0):
-        changed = teacher.logits.clone()
-        if seed is not None:  # the classes of the rest change places
-            order = changed.argsort(1, descending=True)
-            changed = changed.scatter(1, order[:, k:], changed.gather(1, order[:, k:]).flip(1))
-        cut = Cut(k, changed.shape[1])
-        said = Outputs(changed, teacher.features, teacher.embedding)
+    for is_changed in (False, True):
+        logits = teacher.logits.clone()
+        if is_changed:  # the classes of the rest change places
+            order = logits.argsort(1, descending=True)
+            logits = logits.scatter(1, order[:, k:], logits.gather(1, order[:, k:]).flip(1))
+        cut = Cut(k, logits.shape[1])
+        said = Outputs(logits, teacher.features, teacher.embedding)
         student, seen, _ = lens(outputs(case.student), cut.undone(cut(said)), batch)
         found.append(loss(student, seen, batch).item())
     assert found[0] == pytest.approx(found[1], rel=1e-12)

@@ -61,7 +61,7 @@ def lenses(terms: Sequence[LossTerm], source: Source, *, is_cut: bool = False) -
     for term in terms:
         columns = heard_by(term, source).columns or SAME
         member = term.teacher if len(source.members) > 1 else None
-        T = getattr(term, "T", None) if is_cut and term.takes_top_k and term.same_outputs else None
+        T = getattr(term, "T", None) if is_cut and term.takes_top_k else None
         key = member, term.same_outputs and columns is not SAME, T
         if key not in made:
             made[key] = PLAIN if key == (None, False, None) else Lens(member, columns if key[1] else SAME, T)
