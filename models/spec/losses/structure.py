@@ -112,7 +112,8 @@ class MiniLM(LossTerm):
             min_length=1,
             max_length=16,
             description="Pairs of the layers that give queries, keys and values side by side, such as "
-            "`blocks.11.attn.qkv`; a stage would not do, so there is no `auto`.",
+            "`blocks.11.attn.qkv`, or `bert.encoder.layer.11.attention.self.joined`; a stage would not do, so there is "
+            "no `auto`.",
         ),
     ]
     heads: Annotated[
