@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response
@@ -10,16 +11,19 @@ from starlette.responses import Response
 from api import arriving, tus
 from api.callers import Who
 from api.errors import documented
-from api.idempotency import Once, Post
+from api.idempotency import Once, Post, Replayed
 from api.tus import TusRoute
 from core import incoming
-from core.errors import Malformed
+from core.errors import Gone, Malformed, NotFound
 from core.ids import new_id
 
 router = APIRouter(prefix="/uploads/resumable", tags=["uploads"], route_class=TusRoute)
 
 #: api.tus.TusRoute has looked at it before any of this is read: another one is answered 412.
-Version = Annotated[Literal["1.0.0"], Header(alias="Tus-Resumable", description="The version that is spoken.")]
+Version = Annotated[
+    str,
+    Header(alias="Tus-Resumable", description="The version that is spoken.", json_schema_extra={"enum": [tus.VERSION]}),
+]
 
 
 def _header(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
@@ -103,10 +107,19 @@ async def begin_upload(request: Request, who: Who, once: Post, _version: Version
     brings_part = "content-type" in headers or headers.get("content-length", "0") != "0"
     if brings_part:
         tus.check_media_type(headers)
-    answer, upload_id = await asyncio.to_thread(_begin, who.owner, once, said, length)
+    try:
+        answer, upload_id = await asyncio.to_thread(_begin, who.owner, once, said, length)
+    except Replayed as replayed:
+        return await asyncio.to_thread(_begun, who.owner, replayed.response)
     if brings_part:
         return await _add(request, who.owner, upload_id, 0, None, check, answer)
-    answer.headers["Upload-Offset"] = "0"
+    return answer
+
+
+def _begun(owner: str, answer: Response) -> Response:
+    """The first answer with how far the upload is now; what came along again is not taken."""
+    with suppress(NotFound, Gone):
+        answer.headers.update(tus.state(arriving.state(owner, answer.headers["Location"].rpartition("/")[2])))
     return answer
 
 
@@ -115,10 +128,7 @@ def _begin(owner: str, once: Once, said: tus.Metadata, length: int | None) -> tu
     with once.transaction(request) as session:
         arriving.check_room(session, owner, length or 0)
         row = incoming.begin(session, new_id("upl"), owner, said.said, said.filename, length)
-        known = tus.state(row)
-        answer = once.respond(
-            "", {"Location": f"/uploads/resumable/{row.id}", "Upload-Expires": known["Upload-Expires"]}
-        )
+        answer = once.respond("", {"Location": f"/uploads/resumable/{row.id}", **tus.state(row)})
     return answer, row.id
 
 

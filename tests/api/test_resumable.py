@@ -248,6 +248,20 @@ def test_one_key_begins_one_upload(api: httpx.Client) -> None:
         assert session.scalar(select(func.count()).select_from(ResumableUpload)) == 1
 
 
+def test_a_beginning_that_is_answered_again_says_how_far_the_upload_is(api: httpx.Client) -> None:
+    headers = {**PART, "Upload-Length": "6", "Idempotency-Key": "k"}
+    first, again = (api.post("/uploads/resumable", content=b"abc", headers=headers) for _ in range(2))
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+    assert again.headers["location"] == first.headers["location"]
+    assert (first.headers["upload-offset"], again.headers["upload-offset"]) == ("3", "3")
+    done = add(api, first.headers["location"], 3, b"def")
+    assert done.headers["upload-offset"] == "6"
+    again = api.post("/uploads/resumable", content=b"abc", headers=headers)
+    assert again.headers["distillery-upload"] == done.headers["distillery-upload"]
+    api.delete(first.headers["location"], headers=V)
+    assert api.post("/uploads/resumable", content=b"abc", headers=headers).status_code == 201
+
+
 def test_a_client_whose_connection_is_cut_five_times_arrives_whole(
     api: httpx.Client, server: Server, tmp_path: Path
 ) -> None:
