@@ -39,7 +39,8 @@ class Compiled:
             self._compiled = None
             return self._plain(x)
         self._is_proven = True
-        return said
+        # A graph that is replayed writes over what it gave before.
+        return said.clone() if self._on_gpu else said
 
     def _plain(self, x: Tensor) -> Tensor:
         said: Tensor = self._module(x)

@@ -1,12 +1,24 @@
-"""What a network in training is measured by, whoever teaches it."""
+"""What a network in training is measured by, whoever teaches it, and what is kept of a step for its figures.
 
+Shapes: N samples, C classes or values, K figures, M steps.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
 from torch import Tensor, nn
 
 from worker.engine.outputs import Batch, Outputs
 
+#: Of one step: the student's logits (N, C), the teacher's (N, C) where one teaches, the labels (N,).
+Said = tuple[Tensor, Tensor | None, Tensor]
+#: What a step leaves for its figures: them (K,), or that from which they are worked out for many steps at once.
+Left = Tensor | Said
+
 
 class Goal(nn.Module):
-    """`forward` gives the loss, a scalar, and the values that `names` lists (K,), without gradients."""
+    """`forward` gives the loss, a scalar, and the figures that `names` lists (K,), without gradients."""
 
     names: list[str]
 
@@ -15,10 +27,35 @@ class Goal(nn.Module):
         """What is scored beside the network, as the exits of its stages are."""
         return None
 
-    def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Tensor:
-        """Add the gradient of this share of the loss to all that is trained; returns the values (K,)."""
+    def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Left:
+        """Add the gradient of this share of the loss to all that is trained."""
         loss: Tensor
-        values_K: Tensor
-        loss, values_K = self(student, teacher, batch)
+        figures_K: Tensor
+        loss, figures_K = self(student, teacher, batch)
         (loss * share if share < 1 else loss).backward()  # type: ignore[no-untyped-call]
-        return values_K
+        return figures_K
+
+    def figures(self, left: Sequence[Left]) -> Tensor:
+        """Of some steps (M, K)."""
+        return torch.cat([self._figures(list(steps)) for _, steps in groupby(left, key=_kind)])
+
+    def _figures(self, left: Sequence[Left]) -> Tensor:
+        """Of steps that left the same (M, K)."""
+        done = [figures_K for figures_K in left if isinstance(figures_K, Tensor)]
+        if done:
+            return torch.stack(done)
+        said = [each for each in left if isinstance(each, tuple)]
+        students, teachers, labels = zip(*said, strict=True)
+        teacher_RC = None if teachers[0] is None else torch.cat(teachers)
+        each_RK = self.figures_of_each(torch.cat(students), teacher_RC, torch.cat(labels))
+        sizes = [len(y_N) for y_N in labels]
+        return torch.stack([each_NK.mean(0) for each_NK in torch.split(each_RK, sizes)])
+
+    def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:
+        """Of each of R samples (R, K); asked where `learn` left what was said."""
+        raise NotImplementedError
+
+
+def _kind(left: Left) -> tuple[bool, bool]:
+    """Steps of one kind are worked out together."""
+    return isinstance(left, Tensor), not isinstance(left, Tensor) and left[1] is None

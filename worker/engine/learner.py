@@ -75,7 +75,7 @@ class Learner:
         self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
         self._step = optim.bare_step(self._optimizer)
         self._average = Average(net.module, spec.ema) if spec.ema else None
-        self._meter = Meter(objective.names, self._trained[0].device)
+        self._meter = Meter(objective, self._trained[0].device)
         self.trail = Trail()
 
     @property
@@ -91,8 +91,8 @@ class Learner:
     def learn(self, said: Outputs, heard: Outputs | None, batch: Batch, share: float) -> None:
         """Take in the gradient of one batch, which is this share of its step; `heard` is what teaches it."""
         with self._precision.products():
-            values_K = self.objective.learn(said, heard, batch, share)
-        self._meter.add(values_K, len(batch.ids))
+            left = self.objective.learn(said, heard, batch, share)
+        self._meter.add(left, len(batch.ids))
 
     def move(self, lr: float) -> None:
         """One step of the optimizer along what was taken in."""

@@ -9,27 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Steps whose values are taken in at once: on their own these few numbers cost several operations each step.
-_AT_ONCE = 64
+from worker.engine.goal import Goal, Left
+
+#: What so many steps have left is worked out at once, unless it takes more bytes: on their own these few numbers cost
+#: more operations than the step of a small network has.
+_AT_ONCE, _MOST_BYTES = 64, 2**22
 
 
 class Meter:
-    """Sums over one epoch. Shapes: K values a step, the first of them the loss; M steps that are not taken in yet."""
+    """Sums over one epoch. Shapes: K figures a step, the first of them the loss; M steps to be worked out."""
 
-    def __init__(self, names: list[str], device: torch.device) -> None:
-        self._names, self._device = names, device
-        self._sums_K = torch.zeros(len(names), dtype=torch.float64, device=device)
+    def __init__(self, goal: Goal, device: torch.device) -> None:
+        self._goal, self._device = goal, device
+        self._sums_K = torch.zeros(len(goal.names), dtype=torch.float64, device=device)
         self._good = torch.zeros((), dtype=torch.int64, device=device)
         self._samples = 0
         self._batches = 0
-        self._waiting: list[Tensor] = []
+        self._waiting: list[Left] = []
         self._sizes: list[int] = []
 
-    def add(self, values_K: Tensor, samples: int) -> None:
-        """Take in the means of one batch."""
-        self._waiting.append(values_K)
+    def add(self, left: Left, samples: int) -> None:
+        """Take in what the step of one batch has left."""
+        self._waiting.append(left)
         self._sizes.append(samples)
-        if len(self._waiting) == _AT_ONCE:
+        if len(self._waiting) >= self._at_once(left):
             self._sums_K, self._good = self._with_waiting()
             self._samples, self._batches = self._num_samples, self._num_batches
             self._waiting, self._sizes = [], []
@@ -37,7 +40,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """The means so far, by name; waits for the device."""
         sums: list[float] = self._with_waiting()[0].tolist()
-        return {name: total / max(1, self._num_samples) for name, total in zip(self._names, sums, strict=True)}
+        return {name: total / max(1, self._num_samples) for name, total in zip(self._goal.names, sums, strict=True)}
 
     def first_bad(self) -> int | None:
         """The number of the first batch of the epoch with a loss that was not finite; waits for the device."""
@@ -68,8 +71,7 @@ class Meter:
         self._good.copy_(state["good"])
         self._samples, self._batches = state["samples"], state["batches"]
         # Engines before the fourth took in each step by itself.
-        self._waiting = [values_K.to(self._device) for values_K in state.get("waiting", [])]
-        self._sizes = list(state.get("sizes", []))
+        self._waiting, self._sizes = list(state.get("waiting", [])), list(state.get("sizes", []))
 
     @property
     def _num_samples(self) -> int:
@@ -79,13 +81,17 @@ class Meter:
     def _num_batches(self) -> int:
         return self._batches + len(self._sizes)
 
+    def _at_once(self, left: Left) -> int:
+        parts = (left,) if isinstance(left, Tensor) else left
+        return min(_AT_ONCE, _MOST_BYTES // sum(x.nbytes for x in parts if x is not None))
+
     def _with_waiting(self) -> tuple[Tensor, Tensor]:
         """The sums (K,) and the number of good batches, all steps taken in."""
         if not self._waiting:
             return self._sums_K, self._good
-        values_MK = torch.stack(self._waiting).double()
+        figures_MK = self._goal.figures(self._waiting).double()
         size_M = torch.tensor(self._sizes, dtype=torch.float64).to(self._device, non_blocking=True)
-        sound_M = values_MK[:, 0].isfinite().cumprod(0)
+        sound_M = figures_MK[:, 0].isfinite().cumprod(0)
         # Those after a bad one do not count.
         good = self._good + torch.where(self._good == self._batches, sound_M.sum(), 0)
-        return self._sums_K + (values_MK * size_M[:, None]).sum(0), good
+        return self._sums_K + (figures_MK * size_M[:, None]).sum(0), good

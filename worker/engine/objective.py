@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from core.errors import Problem, UserConfig
 from models.spec.losses.term import LossTerm, TapPair
 from worker.engine.columns import PLAIN, Lens
-from worker.engine.goal import Goal
-from worker.engine.outputs import Batch, Outputs
+from worker.engine.goal import Goal, Left
+from worker.engine.outputs import Batch, Outputs, full
 from worker.engine.task import Task
-from worker.engine.term import Term
+from worker.engine.term import OnLogits, Term
 
 _NAMED = 40
 
@@ -52,8 +52,9 @@ class Objective(Goal):
         self._lenses = list(lenses) or [PLAIN] * len(terms)
         self._weights = [weight for weight, _ in terms]
         self._terms = nn.ModuleList(term for _, term in terms)
-        plain = all(lens == PLAIN for lens in self._lenses)
-        self._is_known = plain and all(term.knows_gradient for _, term in terms)
+        by_formula = all(isinstance(term, OnLogits) and term.knows_gradient for _, term in terms)
+        sees_all = all(lens is PLAIN for lens in self._lenses)
+        self._knows_gradient = by_formula and sees_all and task.knows_gradient
         #: What `forward` reports, in its order.
         self.names = ["loss", "hard", *names, task.running_name]
 
@@ -64,37 +65,40 @@ class Objective(Goal):
             with _pointing_to(at):
                 term.prepare(ids_M)
 
-    def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Tensor:
+    def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Left:
         """By the formula of the gradient where all parts have one: a graph of scalars costs more than they do."""
-        if self._is_known and (found := self._known(student, teacher, batch)) is not None:
-            grad_NC, values_K = found
-            torch.autograd.backward(student.logits, grad_NC if share == 1 else grad_NC * share)
-            return values_K
-        return super().learn(student, teacher, batch, share)
-
-    def _known(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """The gradient on the student's logits, and the values that `names` lists; None where no formula is at hand."""
-        terms = [] if teacher is None else list(zip(self._weights, self._terms, strict=True))
-        if batch.weight is not None or batch.share is not None or len(terms) < len(self._terms):
-            return None
-        if teacher is not None and teacher.weight is not None:
-            return None
+        if not (self._knows_gradient and self._is_plain(teacher, batch)):
+            return super().learn(student, teacher, batch, share)
         student.logits = student.logits.float()
-        logits_NC = student.logits.detach()
-        hard = self._task.known_hard(logits_NC, batch.y)
-        if hard is None:
-            return None
-        value, grad_NC = hard
-        values, total = [value], value * self._hard_weight
-        grad_NC = grad_NC.mul_(self._hard_weight)
-        for weight, term in terms:
-            assert isinstance(term, Term)
-            assert teacher is not None, "terms speak where someone teaches"
-            value, grad_of_it_NC = term.known(logits_NC, teacher)
-            values.append(value)
-            if weight:
-                total, grad_NC = total + weight * value, grad_NC.add_(grad_of_it_NC, alpha=weight)
-        return grad_NC, torch.stack([total, *values, self._task.running(logits_NC, batch.y)])
+        logits_NC, taught_NC = student.logits.detach(), None if teacher is None else full(teacher.logits)
+        grad_NC = self._task.hard_gradient(logits_NC, batch.y).mul_(self._hard_weight * share / len(batch.y))
+        for weight, term in self._formulas(taught_NC):
+            if weight and taught_NC is not None:
+                grad_NC.add_(term.gradient(logits_NC, taught_NC), alpha=weight * share / len(batch.y))
+        torch.autograd.backward(student.logits, grad_NC)
+        return logits_NC, taught_NC, batch.y
+
+    def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:
+        """The loss, the label loss, the terms and the running figure of each of R samples (R, K)."""
+        hard_R = self._task.hard_of_each(student_RC, y_R)
+        each, total_R = [hard_R], self._hard_weight * hard_R if self._hard_weight else torch.zeros_like(hard_R)
+        for weight, term in self._formulas(teacher_RC):
+            assert teacher_RC is not None, "terms speak where someone teaches"
+            each.append(term.of_each(student_RC, teacher_RC))
+            total_R = total_R + weight * each[-1] if weight else total_R
+        return torch.stack([total_R, *each, self._task.running_of_each(student_RC, y_R)], 1)
+
+    def _formulas(self, teacher_RC: Tensor | None) -> list[tuple[float, OnLogits]]:
+        """The terms that speak, each with its weight."""
+        if teacher_RC is None:
+            return []
+        return [(w, term) for w, term in zip(self._weights, self._terms, strict=True) if isinstance(term, OnLogits)]
+
+    def _is_plain(self, teacher: Outputs | None, batch: Batch) -> bool:
+        """Whether all samples count alike and have one label, and all terms see the same."""
+        if batch.weight is not None or batch.share is not None:
+            return False
+        return not self._terms if teacher is None else teacher.weight is None and teacher.rest is None
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the values that `names` lists, without gradients and before their weights."""

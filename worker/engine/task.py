@@ -49,11 +49,18 @@ class Task(Protocol):
     def hard(self, logits_NC: Tensor, batch: Batch) -> Tensor:
         """The label loss of a batch: a scalar, the mean over samples that have a label, 0 where none has."""
 
-    def known_hard(self, logits_NC: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
-        """For samples of one weight: the label loss and its gradient on the logits by its formula, (N, C).
+    @property
+    def knows_gradient(self) -> bool:
+        """Whether `hard_gradient` and what is `of_each` sample may be asked: where each has one label, as it is."""
 
-        None where there is no formula, as for samples without labels. Nothing is recorded for a backward pass.
-        """
+    def hard_of_each(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """The label loss of each sample (N,)."""
+
+    def hard_gradient(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """That of the sum of `hard_of_each`, on the logits (N, C); nothing is recorded for a backward pass."""
+
+    def running_of_each(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """What `running` is the mean of (N,)."""
 
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
         """A cheap figure for progress lines, averaged over the samples with a label, on the device."""

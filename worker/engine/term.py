@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.errors import UserConfig
 from models.spec.losses.term import LossTerm
-from worker.engine.outputs import Batch, Outputs
+from worker.engine.outputs import Batch, Outputs, full
 
 
 class Term(nn.Module):
@@ -33,21 +33,30 @@ class Term(nn.Module):
         """As `forward`. Whatever a term makes of it, no gradient goes to the teacher."""
         return super().__call__(student, _without_way_back(teacher), batch)
 
-    #: Whether `known` may be asked.
-    knows_gradient: bool = False
-
-    def known(self, student_NC: Tensor, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """For samples of one weight: the value, and by its formula the gradient on the student's logits (N, C).
-
-        Nothing is recorded for a backward pass; student_NC is float32. The same as `forward` and its derivative say.
-        """
-        raise NotImplementedError
-
     def prepare(self, ids_M: Tensor) -> None:
         """Told once, before the first batch, the ids of all training samples in ascending order."""
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The value of the term for one batch."""
+        raise NotImplementedError
+
+
+class OnLogits(Term):
+    """A term that is a mean over samples of something between logits, whose gradient may have a formula."""
+
+    #: Whether `gradient` may be asked.
+    knows_gradient: bool = True
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """The mean of `of_each`."""
+        return batch.mean(self.of_each(full(student.logits), full(teacher.logits)))
+
+    def of_each(self, student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
+        """The value of each sample (N,)."""
+        raise NotImplementedError
+
+    def gradient(self, student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
+        """That of the sum of `of_each`, on the student's logits (N, C); nothing is recorded for a backward pass."""
         raise NotImplementedError
 
 

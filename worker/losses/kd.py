@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from models.spec.losses import response as menu
 from worker.engine.distributions import kl
-from worker.engine.outputs import Batch, Outputs, full
-from worker.engine.term import Term, refuse_few_classes
+from worker.engine.outputs import Outputs
+from worker.engine.term import OnLogits, refuse_few_classes
 
 #: Below so many roundings of the logits' own size, their deviation is noise.
 _ROUNDINGS = 8
 
 
-class KD(Term):
+class KD(OnLogits):
     """T^2 KL(p_t || p_s), summed over classes, averaged over samples."""
 
     def __init__(self, spec: menu.KD, student: Outputs, _teacher: Outputs) -> None:
@@ -31,22 +31,17 @@ class KD(Term):
         self.T, self.standardize = spec.T, spec.standardize
         self.knows_gradient = not spec.standardize
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def of_each(self, student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
         """0 where the two distributions agree."""
-        log_s_NC = F.log_softmax(self._prepared(student.logits), dim=1)
-        log_t_NC = F.log_softmax(self._prepared(teacher.logits), dim=1)
-        return self.T**2 * batch.mean(kl(log_t_NC, log_s_NC))
+        log_s_NC, log_t_NC = (F.log_softmax(self._prepared(x), dim=1) for x in (student_NC, teacher_NC))
+        return self.T**2 * kl(log_t_NC, log_s_NC)
 
-    def known(self, student_NC: Tensor, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """The gradient is T (p_s - p_t) / N."""
-        log_s_NC = F.log_softmax(student_NC / self.T, dim=1)
-        log_t_NC = F.log_softmax(full(teacher.logits) / self.T, dim=1)
-        p_t_NC, N = log_t_NC.exp(), len(student_NC)
-        value = (p_t_NC * (log_t_NC - log_s_NC)).sum() * (self.T**2 / N)
-        return value, (log_s_NC.exp() - p_t_NC) * (self.T / N)
+    def gradient(self, student_NC: Tensor, teacher_NC: Tensor) -> Tensor:
+        """T (p_s - p_t)."""
+        p_s_NC, p_t_NC = (F.softmax(x / self.T, dim=1) for x in (student_NC, teacher_NC))
+        return p_s_NC.sub_(p_t_NC).mul_(self.T)
 
     def _prepared(self, logits_NC: Tensor) -> Tensor:
-        logits_NC = full(logits_NC)
         return (_standardised(logits_NC) if self.standardize else logits_NC) / self.T
 
 

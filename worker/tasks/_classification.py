@@ -37,29 +37,33 @@ class Classification:
         self._smoothing = train.label_smoothing
         self._all_labelled = data.all_labelled("train")
 
+    @property
+    def knows_gradient(self) -> bool:
+        """Where all samples have a label that is not smoothed."""
+        return self._all_labelled and not self._smoothing
+
     def hard(self, logits_NC: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy with the labels, smoothed as the spec says, over the samples that have one."""
         if not self._all_labelled:
             batch = batch.weighted(has_label(batch.y).to(logits_NC.dtype))
-        value_N = F.cross_entropy(
-            logits_NC, batch.y, reduction="none", label_smoothing=self._smoothing, ignore_index=NO_LABEL
-        )
-        return batch.mean(value_N)
+        return batch.mean(self.hard_of_each(logits_NC, batch.y))
 
-    def known_hard(self, logits_NC: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Without smoothing, for samples that all have a label: the gradient is (p - 1 of the label) / N."""
-        if self._smoothing or not self._all_labelled:
-            return None
-        log_p_NC = F.log_softmax(logits_NC, 1)
-        N = len(y_N)
-        grad_NC = log_p_NC.exp() * (1 / N)
-        grad_NC.scatter_add_(1, y_N[:, None], grad_NC.new_full((N, 1), -1 / N))
-        return F.nll_loss(log_p_NC, y_N), grad_NC
+    def hard_of_each(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """0 where there is no label."""
+        return F.cross_entropy(logits_NC, y_N, reduction="none", label_smoothing=self._smoothing, ignore_index=NO_LABEL)
+
+    def hard_gradient(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """The probabilities, less 1 at the label."""
+        return F.softmax(logits_NC, dim=1).scatter_(1, y_N[:, None], -1.0, reduce="add")
 
     def running(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
         """Accuracy on the labelled samples of the batch, before the step."""
-        right_N = (logits_NC.argmax(1) == y_N).float()
+        right_N = self.running_of_each(logits_NC, y_N)
         return right_N.mean() if self._all_labelled else right_N.sum() / has_label(y_N).sum().clamp_min(1)
+
+    def running_of_each(self, logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        """1 where it is right."""
+        return (logits_NC.argmax(1) == y_N).float()
 
     def metrics(self, logits_NC: Tensor, y_N: Tensor) -> Metrics:
         """accuracy, cross_entropy (nats, labels not smoothed), ece, and top5 from ten classes on; shares of 1."""

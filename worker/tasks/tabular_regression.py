@@ -38,25 +38,35 @@ class TabularRegression:
         """As it is."""
         return normalise.as_it_is
 
+    @property
+    def knows_gradient(self) -> bool:
+        """Where all samples have a target."""
+        return self._all_labelled
+
     def hard(self, value_N1: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of the standardised target, over the samples that have one."""
         if self._all_labelled:
-            return batch.mean((value_N1[:, 0] - batch.y).square())
+            return batch.mean(self.hard_of_each(value_N1, batch.y))
         labelled_N = has_label(batch.y)
         # A target that is no number would spoil the gradient even at a weight of 0.
-        error_N = value_N1[:, 0] - torch.where(labelled_N, batch.y, 0.0)
-        return batch.weighted(labelled_N.to(error_N.dtype)).mean(error_N.square())
+        each_N = self.hard_of_each(value_N1, torch.where(labelled_N, batch.y, 0.0))
+        return batch.weighted(labelled_N.to(each_N.dtype)).mean(each_N)
 
-    def known_hard(self, value_N1: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Where all have a target: the gradient is 2 (value - y) / N."""
-        if not self._all_labelled:
-            return None
-        error_N1 = value_N1 - y_N[:, None]
-        return error_N1.square().mean(), error_N1 * (2 / len(y_N))
+    def hard_of_each(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
+        """The squared error."""
+        return (value_N1[:, 0] - y_N).square()
+
+    def hard_gradient(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
+        """2 (value - y)."""
+        return (value_N1 - y_N[:, None]).mul_(2)
 
     def running(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
         """The same without the batch's weights."""
         return self.hard(value_N1, Batch(y_N, y_N))
+
+    def running_of_each(self, value_N1: Tensor, y_N: Tensor) -> Tensor:
+        """The squared error."""
+        return self.hard_of_each(value_N1, y_N)
 
     def metrics(self, value_N1: Tensor, y_N: Tensor) -> Metrics:
         """rmse and mae in the target's units; r2, the share of the split's variance that is explained."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.errors import UserConfig
+from models.canonical import Target
 from models.spec.job import JobSpec
 from tests.worker.engine import orders
 from tests.worker.engine.conftest import Data, Make, Taught
@@ -165,9 +166,10 @@ def test_a_gradient_by_formula_is_that_of_the_graph(terms: list[dict[str, Any]],
     by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
     loss, values = objective(by_graph, outputs(1), BATCH)
     (loss * share).backward()
-    found = objective.learn(by_formula, outputs(1), BATCH, share)
+    left = objective.learn(by_formula, outputs(1), BATCH, share)
+    assert isinstance(left, tuple), "the graph was taken"
     torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
-    torch.testing.assert_close(found, values)
+    torch.testing.assert_close(objective.figures([left, left]), torch.stack([values, values]))
 
 
 def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
@@ -175,7 +177,9 @@ def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
     by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
     loss, values = objective(by_graph, None, BATCH)
     loss.backward()
-    torch.testing.assert_close(objective.learn(by_formula, None, BATCH, 1.0), values)
+    left = objective.learn(by_formula, None, BATCH, 1.0)
+    assert isinstance(left, tuple), "the graph was taken"
+    torch.testing.assert_close(objective.figures([left])[0], values)
     torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
 
 
@@ -187,5 +191,33 @@ def test_where_weights_differ_the_graph_is_taken(weighted: Batch) -> None:
     by_graph, learned = outputs(0, grad=True), outputs(0, grad=True)
     loss, _ = objective(by_graph, teacher, weighted)
     loss.backward()
-    objective.learn(learned, teacher, weighted, 1.0)
+    assert isinstance(objective.learn(learned, teacher, weighted, 1.0), torch.Tensor)
     torch.testing.assert_close(learned.logits.grad, by_graph.logits.grad, rtol=0, atol=0)
+
+
+def test_figures_of_steps_of_every_kind_keep_their_order() -> None:
+    objective = make_objective(task(), 0.25, losses({"type": "kd"}), outputs(0), outputs(1), 6)
+    few = Outputs(outputs(2).logits[:4]), Outputs(outputs(3).logits[:4]), Batch(BATCH.y[:4], BATCH.ids[:4])
+    expected = [objective(outputs(0), outputs(1), BATCH)[1], objective(*few)[1], objective(outputs(0), None, BATCH)[1]]
+    left = [
+        objective.learn(outputs(0, grad=True), outputs(1), BATCH, 1.0),
+        objective.learn(Outputs(few[0].logits.requires_grad_()), few[1], few[2], 1.0),
+        objective.learn(outputs(0, grad=True), None, BATCH, 1.0),
+    ]
+    assert [isinstance(each, tuple) for each in left] == [True, True, False]
+    torch.testing.assert_close(objective.figures(left), torch.stack(expected))
+
+
+def test_a_regression_learns_by_formula_as_well() -> None:
+    data = orders.digits()[1].model_copy(
+        update={"task": "tabular_regression", "target": Target(name="t", mean=0.0, std=1.0), "num_outputs": 1}
+    )
+    regression = make_task(data, JobSpec.model_validate(orders.spec()).train)
+    batch = Batch(torch.arange(6.0), torch.arange(6))
+    by_graph, by_formula = (Outputs(outputs(0).logits[:, :1].clone().requires_grad_()) for _ in range(2))
+    objective = hard_alone(regression)
+    loss, values = objective(by_graph, None, batch)
+    loss.backward()
+    left = objective.learn(by_formula, None, batch, 1.0)
+    torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
+    torch.testing.assert_close(objective.figures([left])[0], values)
