@@ -42,6 +42,8 @@ class Tally:
     computed_rows: int = 0
     #: Asked about at single steps, where samples change.
     asked_rows: int = 0
+    #: Computed, and not kept for other jobs: there is no room.
+    unshared_rows: int = 0
     #: Of files that were read and written.
     bytes: int = 0
     #: What the rows that were there had taken.
@@ -202,7 +204,9 @@ class Filling:
         self._put(number, said)
         self.tally.computed_rows += self._rows(number)
         if self.table is not None:
-            self.tally.bytes += self.table.write(number, named(said), time.monotonic() - began)
+            written = self.table.write(number, named(said), time.monotonic() - began)
+            self.tally.bytes += written
+            self.tally.unshared_rows += 0 if written else self._rows(number)
 
     def _rows(self, number: int) -> int:
         return min(self._chunk_rows, len(self.split) - number * self._chunk_rows)

@@ -17,6 +17,8 @@ from worker.engine.wiring import Parts
 _SAY_S = 60.0
 #: Where the largest logits hold less of the probability, a job warns.
 _SMALL_SHARE = 0.9
+#: From so many classes on the largest outputs take far less room than all.
+_MANY = 100
 
 
 def kept(attempt: Attempt, parts: Parts, wired: Wired, teacher: Says) -> Says | cache.Kept | cache.KeptViews:
@@ -66,15 +68,25 @@ class _Keeper:
     def _tell(self, before: cache.Tally, view: int) -> None:
         """What became of one table, in a sentence, where files had a part in it."""
         now, views = self._parts.transcripts.tally, self._wired.lesson.train.views
-        if now.bytes == before.bytes:
+        unshared = now.unshared_rows - before.unshared_rows
+        if now.bytes == before.bytes and not unshared:
             return
         reused, computed = now.reused_rows - before.reused_rows, now.computed_rows - before.computed_rows
         which = f" in view {view + 1} of {views}" if views else ""
         self._attempt.progress.notice(
             "teacher_cache",
             f"what the teacher says of the training rows{which}: {reused:,} were there from before, and it was asked "
-            f"about {computed:,}",
+            f"about {computed:,}{self._unshared(unshared)}",
         )
+
+    def _unshared(self, rows: int) -> str:
+        """What is added for rows that other jobs will not find, for lack of room."""
+        (heard,) = self._wired.heard.values()
+        num = heard.dry.logits.shape[1]
+        can_be_cut = self._wired.lesson.train.top_k is None and not heard.dry.members and num >= _MANY
+        can_be_cut = can_be_cut and not any(term.unfit_top_k(num) for term in heard.terms)
+        remedy = ": `top_k` keeps less of each" if can_be_cut else ""
+        return f"; for {rows:,} of these the cache had no room{remedy}" if rows else ""
 
     def _tell_of_cut(self, made: cache.Kept, heard: Heard, view: int) -> None:
         """How much of the probability the largest outputs hold at the temperatures of the losses, of the first view."""

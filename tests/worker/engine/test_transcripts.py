@@ -147,6 +147,10 @@ def test_a_job_goes_on_where_nothing_can_be_kept(ordered: Ordered, tmp_path: Pat
         weights, cache = figures(tmp_path / name, ordered(name, order=limits))
         assert same(off, weights)
         assert cache["computed_rows"] == ROWS
+        assert cache["unshared_rows"] == (ROWS if "cache_bytes" in limits else 0)
+        told = [one["message"] for one in orders.events(tmp_path / name, "notice") if one["code"] == "teacher_cache"]
+        assert all(message.endswith("; for 120 of these the cache had no room") for message in told)
+        assert len(told) == ("cache_bytes" in limits)
 
 
 def test_a_job_that_was_stopped_while_it_filled_leaves_what_it_had(ordered: Ordered, tmp_path: Path) -> None:
