@@ -66,7 +66,7 @@ def record(session: Session, job: Job) -> None:
         "family": work.family,
         "networks": {key: flops for key, flops in work.networks.items() if flops is not None},
         "steps": work.steps,
-        "flops": work.flops,
+        "flops": work.work,
         "num_rows": work.num_rows,
         "held_bytes": work.held_bytes,
         **figures,
@@ -189,7 +189,7 @@ def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement],
 
 def _times(left: Sequence[Group], each: Measurement) -> float:
     """How much of a measured training there is to do, by operations, or by steps where those are not known."""
-    counts = [group.flops for group in left]
+    counts = [group.work for group in left]
     if each.flops and None not in counts:
         return sum(count or 0.0 for count in counts) / each.flops
     return sum(group.steps for group in left) / each.steps
@@ -202,7 +202,7 @@ def _of_near(work: Workload, left: Sequence[Group], measured: Sequence[Measureme
     likely, low, high = 0.0, 0.0, 0.0
     nearest, off = 1.0, 1.0
     for group in left:
-        at = Point(log((group.flops or 1.0) / group.steps), work.family, work.precision)
+        at = Point(log((group.work or 1.0) / group.steps), work.family, work.precision)
         seconds, error = scaling.predict(at, points, rate), scaling.error(at, points, rate)
         likely += group.steps * exp(seconds)
         low += group.steps * exp(seconds - error) * work.least

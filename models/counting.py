@@ -8,11 +8,11 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from models.spec.shapes import Shape
-from models.spec.students import Student
+from models.spec.students import Onnx, Student
 from models.walk import Cost, Walk
 
 
-def cost_of(architecture: Student, in_shape: Shape, num_outputs: int) -> Cost | None:
+def cost_of(architecture: Student | Onnx, in_shape: Shape, num_outputs: int) -> Cost | None:
     """None where only the built network can say, or where the architecture cannot take such an input."""
     place = f"models.costs.{architecture.type}"
     if not _is_there(place):

@@ -38,7 +38,7 @@ class Measurement(Base):
     precision: Mapped[str] = mapped_column(String(16))
     #: Operations of a forward pass on one row, of each network that was trained, by core.workload.network_key.
     networks: Mapped[Json]
-    #: Steps of training, of all networks, and their operations; None where those of one network are not known.
+    #: Steps of training, of all networks, and their work (models.walk.Cost); None where that of one is not known.
     steps: Mapped[int] = mapped_column(BigInteger)
     flops: Mapped[float | None] = mapped_column(Float)
     #: Rows of the training split.

@@ -8,7 +8,9 @@ from sqlalchemy import select, text, update
 from core import db, fleet, jobs, measurements
 from core.errors import Internal
 from models.canonical import DatasetMeta, TeacherMeta
+from models.counting import cost_of
 from models.spec.job import JobSpec
+from models.spec.students import MLP
 from models.tables import Attempt, Dataset, Measurement, Teacher
 from tests.core.conftest import Submit, spec
 
@@ -92,10 +94,12 @@ def test_what_a_job_took_is_kept(known: Submit) -> None:
     assert (row.steps, row.trained_s, row.peak_bytes) == (2 * 10 * 16, 20.0, 300_000_000)
     assert (row.kind, row.family, row.precision) == ("cpu", "mlp", "float32")
     assert row.other_s == pytest.approx(5, abs=0.5)
-    student = 2 * (64 * 8 + 8 * 10)
-    # It says nothing new of a teacher that is asked once about each row; validation is a forward pass.
-    assert row.flops == 2 * 10 * (3 * 1000 + 10) * student + 1000 * 40_000
-    assert list(row.networks.values()) == [student]
+    student, teacher = (cost_of(MLP(hidden=[width]), (1, 8, 8), 10) for width in (8, 256))
+    assert student is not None
+    assert teacher is not None
+    # The teacher is asked once about each row; validation is a forward pass.
+    assert row.flops == 2 * 10 * (3 * 1000 + 10) * student.work + 1000 * teacher.work
+    assert list(row.networks.values()) == [student.flops]
 
 
 def test_the_same_work_is_scaled_by_rows_and_epochs(known: Submit) -> None:
