@@ -21,11 +21,18 @@ def mend(document: dict[str, Any]) -> None:
                     parameter["schema"]["maximum"] = settings().max_upload_bytes
             for status, answer in operation["responses"].items():
                 _say_answer(document, status, answer)
+            if not _reads(operation):
+                operation["responses"].pop("422", None)
     _say_objects(document["components"]["schemas"])
     _say_keys(document)
     _say_texts(document)
     dependent.tell(document["components"]["schemas"])
     answer_headers.tell(document)
+
+
+def _reads(operation: dict[str, Any]) -> bool:
+    """Whether there is anything in a request that could be of the wrong form."""
+    return "requestBody" in operation or any(each["in"] != "path" for each in operation.get("parameters", []))
 
 
 def _say_answer(document: dict[str, Any], status: str, answer: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Unsatisfiable(Exception):
 
 def not_modified(headers: Mapping[str, str], etag: str) -> bool:
     """Whether the caller has this already (If-None-Match). PreconditionFailed where it wants another (If-Match)."""
-    if (match := headers.get("if-match")) and not _lists(match, etag):
+    if (match := headers.get("if-match")) is not None and not _lists(match, etag):
         raise PreconditionFailed(f"The ETag is {etag} and If-Match asks for {match[:200]}; fetch it from the start")
     return _lists(headers.get("if-none-match", ""), etag, weakly=True)
 

@@ -29,6 +29,7 @@ from models.tables import Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
+DIGEST = "^sha-256=:[A-Za-z0-9+/]{43}=:$"
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -41,7 +42,7 @@ _BODY: dict[str, Any] = {
             "name": "Content-Digest",
             "required": False,
             "description": "RFC 9530: `sha-256=:` and the base64 of the hash and `:`. A body that differs is refused.",
-            "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+            "schema": {"type": "string", "pattern": DIGEST},
             "example": "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
         }
     ],

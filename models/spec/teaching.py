@@ -128,6 +128,13 @@ def _short_form(value: Any) -> Any:
     return {"type": "stored", "id": value} if isinstance(value, str) else value
 
 
+def _only_form(value: Any) -> Any:
+    """As `_short_form` where there is no other form: pydantic would not ask for the `type`, as the JSON Schema does."""
+    if isinstance(value, dict) and "type" not in value:
+        raise ValueError("`type` is missing; it is `stored`")
+    return _short_form(value)
+
+
 Member = Annotated[StoredTeacher | GivenOutputs, Field(discriminator="type")]
 _Member = Annotated[Member, BeforeValidator(_short_form, json_schema_input_type=TeacherId | Member)]
 MemberWeight = Annotated[float, Field(gt=0, le=1e6)]
@@ -211,7 +218,7 @@ class BornAgain(Regime):
     type: Literal["born_again"] = "born_again"
     generations: int = Field(default=2, ge=1, le=10, description="Students in a row, all of one architecture.")
     teacher: (
-        Annotated[StoredTeacher, BeforeValidator(_short_form, json_schema_input_type=TeacherId | StoredTeacher)] | None
+        Annotated[StoredTeacher, BeforeValidator(_only_form, json_schema_input_type=TeacherId | StoredTeacher)] | None
     ) = None
 
     paper = "Furlanello et al. 2018, arXiv:1805.04770"

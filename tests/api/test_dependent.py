@@ -58,6 +58,8 @@ JOBS: list[tuple[bool, dict[str, Any]]] = [
     (False, {"teacher": {"type": "ensemble", "teachers": ["tch_1", "tch_1"]}}),
     (True, {"teacher": {"type": "born_again", "generations": 1, "teacher": "tch_1"}}),
     (False, {"teacher": {"type": "born_again", "generations": 1}}),
+    (True, {"teacher": {"type": "born_again", "teacher": {"type": "stored", "id": "tch_1"}}}),
+    (False, {"teacher": {"type": "born_again", "teacher": {"id": "tch_1"}}}),
     (False, {"loss": NAMES}),
     (False, {"loss": [{"type": "kd"}, NAMES]}),
     (True, {"teacher": ensemble(), "loss": [NAMES]}),

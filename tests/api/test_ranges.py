@@ -48,3 +48,7 @@ def test_if_none_match_compares_weakly_and_if_match_strongly() -> None:
     assert not not_modified({"if-match": ETAG}, ETAG)
     with pytest.raises(PreconditionFailed):
         not_modified({"if-match": f"W/{ETAG}"}, ETAG)
+    with pytest.raises(PreconditionFailed):
+        not_modified({"if-match": ""}, ETAG)
+    with pytest.raises(PreconditionFailed):
+        not_modified({"if-match": '*, "other"'}, ETAG)
