@@ -11,8 +11,8 @@ to the last file stand beside.
 
 torchdistill is its DistillationBox with KDLoss. Images are Fashion-MNIST at 3x32x32 and the table is Adult, read from
 ../shared/data; where that is absent rows are made up, and accuracy is not compared. At the end three seeds of either
-side are trained for equal epochs and scored on the same test rows. For the same cores, set OMP_WAIT_POLICY=PASSIVE and
-OMP_NUM_THREADS as `make bench-train` does.
+side are trained for equal epochs and scored on the same test rows. OpenMP threads wait as they do by default, as in a
+job. The engine keeps what a step frees, and so does the process of the bare step; the others run as they come.
 """
 
 import argparse
