@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import array, insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from core import fleet, scaling
 from core.scaling import Measured, Point
@@ -166,7 +166,8 @@ def _known(session: Session, spec: JobSpec, data: DatasetMeta, teachers: Sequenc
 def _recent(session: Session, here: Iterable[ColumnElement[bool]]) -> list[Measurement]:
     """The newest of each work that can be scaled from."""
     query = select(Measurement).where(Measurement.flops > 0, *here).order_by(Measurement.at.desc()).limit(_RECENT)
-    return list({each.work: each for each in reversed(session.scalars(query).all())}.values())
+    lean = query.options(defer(Measurement.facts), defer(Measurement.networks))
+    return list({each.work: each for each in reversed(session.scalars(lean).all())}.values())
 
 
 def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement], done: float) -> Json:

@@ -16,7 +16,7 @@ from models.counting import cost_of
 from models.spec.job import JobSpec
 from models.spec.students import Student
 from models.spec.teaching import BornAgain, MovingAverage, Peers, Regime, Snapshot
-from models.spec.training import Augment, FixedViews, Train
+from models.spec.training import Train
 
 #: Of training, in forward passes: forward, and backward for input and weights.
 _PASSES = 3
@@ -245,15 +245,14 @@ def _asked(lesson: Lesson, data: DatasetMeta, epochs: int) -> int:
         return epochs
     if not changes_samples(train, data):
         return 1
-    return min(epochs, train.teacher_cache.views) if isinstance(train.teacher_cache, FixedViews) else epochs
+    return min(epochs, train.views or epochs)
 
 
 def changes_samples(train: Train, data: DatasetMeta) -> bool:
     """Whether samples are shown changed."""
-    if isinstance(train.augment, Augment):
-        return any(train.augment.model_dump().values())
     is_image = data.task == "image_classification" and len(data.input_shape) == 3
-    return train.augment == "auto" and is_image and min(data.input_shape[1:]) >= _CROPPED
+    cropped = train.augment == "auto" and is_image and min(data.input_shape[1:]) >= _CROPPED
+    return train.asks_for_changes or cropped
 
 
 def _least(train: Train) -> float:
