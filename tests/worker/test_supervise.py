@@ -122,7 +122,7 @@ def test_a_killed_child_is_tried_again_from_its_checkpoint(submit: Submit) -> No
     waiting = job(job_id)
     assert waiting.status is JobStatus.QUEUED
     assert waiting.checkpoint is not None
-    assert waiting.checkpoint["step"] == 3
+    assert (waiting.checkpoint["step"], waiting.checkpoint["percent"]) == (3, 0.3)
     assert events(job_id, "requeued")[0][1]["error"]["code"] == "killed"
     run(job_id)
     assert (job(job_id).status, job(job_id).result) == (JobStatus.SUCCEEDED, {"from_step": 3})
