@@ -85,8 +85,18 @@ def _bad(canary: Canary) -> dict[str, tuple[Callable[[], bytes], Mapping[str, An
             lambda: _parquet(pa.table({"text": pa.array([b"\xff\xfe"] * 40).view(pa.string()), "y": ["a", "b"] * 20})),
             TEXTS,
         ),
+        "class folders of files that are no text": (
+            lambda: zipped({name: b"\0" + content for name, content in _folders().items()}),
+            TEXTS,
+        ),
+        "a class folder without a text": (lambda: zipped({**_folders(), "c/": b""}), TEXTS),
+        "a file of text beyond the limit": (lambda: zipped({**_folders(), "a/z.txt": b"x " * 40_000}), TEXTS),
         "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(64), TEXTS),
     }
+
+
+def _folders(num: int = 10) -> dict[str, bytes]:
+    return {f"{name}/{i}.txt": f"text {i} of {name}".encode() for name in "ab" for i in range(num)}
 
 
 def _rare() -> Mapping[str, Any]:
@@ -124,6 +134,10 @@ def _good() -> dict[str, tuple[Callable[[], bytes], Mapping[str, Any]]]:
         "Parquet": (lambda: _parquet(pa.table(rows)), TEXTS),
         "Parquet with a dictionary": (
             lambda: _parquet(pa.table({**rows, "text": pa.array(rows["text"]).dictionary_encode()})), TEXTS
+        ),
+        "class folders of text files": (partial(zipped, _folders()), TEXTS),
+        "class folders with a file that is none": (
+            partial(zipped, _folders(200) | {"a/x.txt": b"a\0b", "a/y.txt": b"\xff\xfe\xff"}), TEXTS
         ),
         "a vocabulary of pieces": (partial(packed, vocabulary("he", "##avy", "stone")), _PIECES),
         "a vocabulary with CR LF": (partial(packed, vocabulary("heavy").replace(b"\n", b"\r\n")), _PIECES),

@@ -16,6 +16,7 @@ from models.work import IntakeOrder, IntakeResult
 from worker.intake import given_outputs, image_rows, table_rows, text_rows, vocabulary
 from worker.intake.dataset_report import accepted, rejected
 from worker.intake.reading import reader_for
+from worker.readers.base import text_files
 from worker.readers.base.case import Case
 from worker.readers.base.content import open_upload
 from worker.readers.base.limits import LIMITS, Limits
@@ -72,6 +73,8 @@ def _convert(upload: Path, filename: str, case: Case, target: Path) -> DatasetMe
     if case.spec.task == "text_classification":
         _warn_of_unused(case, "text", "table")
         content, given = vocabulary.take_file(content, case)
+        if case.spec.format == "auto" and text_files.are_folders(content):
+            return text_rows.convert(text_files.read_folders(content, case), given, case, target)
         texts = reader_for(content, ["read_table"], case).read_table(content, case)
         return text_rows.convert(texts, given, case, target)
     _warn_of_unused(case, "table")

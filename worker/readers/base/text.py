@@ -51,6 +51,18 @@ def first_lines(text: Text, max_bytes: int) -> str:
         return _whole_lines(file, max_bytes).decode("utf-8", "replace")
 
 
+def text_of(data: bytes) -> str | None:
+    """A small file as text: UTF-8, UTF-16 or UTF-32 as its beginning says, else Windows-1252; None where it is none."""
+    wide = wide_text(data[:HEAD_BYTES])
+    try:
+        text = data.decode(wide or "utf-8-sig").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        if wide:
+            return None
+        text = _from_windows(data).decode()
+    return None if "\x00" in text else text
+
+
 def check_no_nul(text: Text) -> None:
     """Raises: Rejected where a NUL character occurs: cells cannot hold one, and the database could not store it."""
     with text.path.open("rb") as file:

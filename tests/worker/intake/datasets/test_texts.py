@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.worker.readers.uploads import DATA, Ready, accept, refuse, zipped
+from tests.worker.readers.uploads import DATA, Ready, accept, refuse, tarred, zipped
 from worker.readers.base.limits import LIMITS
 
 TASK = "text_classification"
@@ -256,6 +256,49 @@ def test_options_of_texts_mean_nothing_elsewhere(tmp_path: Path) -> None:
     content = "a,b,y\n" + "".join(f"{i},{i % 5},{i % 2}\n" for i in range(40))
     ready = accept(tmp_path, content.encode(), "tabular_classification", text={"max_length": 9})
     assert "`text`" in ready.warnings()["unused"]
+
+
+def folders(num: int = 10, top: str = "") -> dict[str, bytes]:
+    return {f"{top}{name}/{i}.txt": f"{text} {i}\n".encode() for name, text in (("up", LIGHT), ("down", HEAVY))
+            for i in range(num)}  # fmt: skip
+
+
+def test_class_folders_of_text_files_are_a_table_too(tmp_path: Path) -> None:
+    files = {f"news/{name}": content for name, content in folders().items()}
+    files |= {"news/vocab.txt": vocabulary("heavy", "light"), "news/README": b"what it is", "news/up/Thumbs.db": b"x"}
+    ready = accept(tmp_path / "zip", zipped(files), TASK)
+    assert ready.report["format"] == "class folders of text"
+    assert ready.report["first_rows"][:2] == ["news/down/0.txt", "news/down/1.txt"]
+    assert words(ready, 0) == ["[CLS]", "[UNK]", "heavy", *["[UNK]"] * 4, "[SEP]"]
+    assert ready.meta.classes == ["down", "up"]
+    assert ready.y.tolist() == [0] * 10 + [1] * 10
+    same = accept(tmp_path / "tar", tarred(files, "gz"), TASK)
+    assert np.array_equal(same.x, ready.x)
+    assert ready.report["ignored"]["listed"][0]["name"] == "news/README"
+
+
+def test_folders_may_name_splits_and_hold_texts_without_a_label(tmp_path: Path) -> None:
+    files = folders(8, "train/") | folders(2, "test/")
+    ready = accept(tmp_path / "splits", zipped(files), TASK)
+    assert ready.meta.counts == {"train": 14, "val": 2, "test": 4}
+    some = accept(tmp_path / "some", zipped(files | {"train/unlabelled/a.txt": b"who knows"}), TASK, labels="partial")
+    assert (some.y == -1).sum() == 1
+
+
+def test_a_file_that_is_no_text_is_a_bad_row(tmp_path: Path) -> None:
+    files = folders(100) | {"up/x.txt": b"a\0b", "down/y.txt": b" \n", "up/caf.txt": "caf\u00e9".encode("cp1252")}
+    ready = accept(tmp_path / "bad", zipped(files), TASK, text={"tokenizer": {"type": "bytes"}})
+    assert [each["name"] for each in ready.report["bad_rows"]["listed"]] == ["down/y.txt", "up/x.txt"]
+    assert bytes(int(found) - 4 for found in ready.x[-1] if found > 3).decode() == "caf\u00e9"
+    assert refuse(tmp_path / "large", zipped(files | {"up/l.txt": b"x" * 70_000}), TASK).code == "too_large"
+    assert refuse(tmp_path / "case", zipped(folders(2) | folders(2, "UP/x/")), TASK).code in {"classes", "class_case"}
+
+
+def test_tables_that_are_called_txt_stay_tables(tmp_path: Path) -> None:
+    files = {"set/train.txt": table(rows()), "set/test.txt": table(rows(6))}
+    ready = accept(tmp_path, zipped(files), TASK)
+    assert ready.report["format"] == "csv"
+    assert ready.meta.counts["test"] == 6
 
 
 @pytest.mark.skipif(not (DATA / "ag-news").is_dir(), reason="shared/data/ag-news is not there")
