@@ -16,7 +16,7 @@ _OTHER_FAMILY, _OTHER_FORMAT = log(4), log(2)
 _ASSUMED = 0.5
 #: A work at this distance counts a quarter of one at none.
 _NEAR = 0.3
-#: How many of the nearest show how far scaling is off.
+#: How many of the nearest are looked at, for a prediction and for how far such are off.
 _SHOWN = 16
 _FEW = 4
 #: The error that is allowed for at least, and where there are few works to see it in.
@@ -27,7 +27,7 @@ _GROWS = 0.35
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A work: operations of its mean step, of what family its student is, in what format that computes."""
+    """A work: operations of its mean step, the type of its student, and in what format that computes."""
 
     flops: float
     family: str
@@ -51,15 +51,20 @@ class Measured:
 
 def predict(at: Point, measured: Sequence[Measured], rate: float) -> float:
     """The seconds of a step there, from one measured work at least. `rate`: operations a second of a busy device."""
-    weights = [1 / (_NEAR + at.distance(each.at)) ** 2 for each in measured]
+    near = _nearest(at, measured)
+    weights = [1 / (_NEAR + at.distance(each.at)) ** 2 for each in near]
     whole = sum(weights)
     shares = [weight / whole for weight in weights]
-    x = sum(share * each.at.flops for share, each in zip(shares, measured, strict=True))
-    y = sum(share * each.seconds for share, each in zip(shares, measured, strict=True))
-    apart = [(share, each.at.flops - x, each.seconds - y) for share, each in zip(shares, measured, strict=True)]
+    x = sum(share * each.at.flops for share, each in zip(shares, near, strict=True))
+    y = sum(share * each.seconds for share, each in zip(shares, near, strict=True))
+    apart = [(share, each.at.flops - x, each.seconds - y) for share, each in zip(shares, near, strict=True)]
     xx, xy = sum(share * dx * dx for share, dx, _ in apart), sum(share * dx * dy for share, dx, dy in apart)
     slope = (xy + _ASSUMED * _slope(x, y, at.flops, rate)) / (xx + _ASSUMED)
     return y + min(1.0, max(0.0, slope)) * (at.flops - x)
+
+
+def _nearest(at: Point, measured: Sequence[Measured]) -> list[Measured]:
+    return sorted(measured, key=lambda each: at.distance(each.at))[:_SHOWN]
 
 
 def _slope(x: float, y: float, to: float, rate: float) -> float:
@@ -71,7 +76,7 @@ def _slope(x: float, y: float, to: float, rate: float) -> float:
 
 def error(at: Point, measured: Sequence[Measured], rate: float) -> float:
     """How far the prediction may be off: as far as it would have been at the nearest measured works, and more."""
-    near = sorted(measured, key=lambda each: at.distance(each.at))[:_SHOWN]
+    near = _nearest(at, measured)
     off = _UNSEEN
     if len(near) >= _FEW:
         found = sorted(
