@@ -1,7 +1,7 @@
 """Keeps what a step frees for the next step.
 
-glibc hands blocks of the size of a feature map back to the kernel when they are freed, and the next step has them cleared
-and mapped anew, page by page: a sixth of the time of a small convolutional student on a CPU.
+glibc hands blocks of the size of a feature map back to the kernel when they are freed, and the next step has them
+cleared and mapped anew, page by page: a sixth of the time of a small convolutional student on a CPU.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _BYTES = 2**30
 
 
 def keep_freed() -> None:
-    """From now on, in this process. The most that is held stays the same; other C libraries than glibc stay as they are."""
+    """From now on, in this process. The most that is held stays the same. Of other C libraries nothing is asked."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         # The second as well: once one is set, glibc no longer raises the other by itself.
