@@ -103,6 +103,21 @@ class Stack:
             self._worker = self._spawn("worker.main", "worker")
         return dead
 
+    def restart_api(self, **settings: str) -> None:
+        """End the API and start it anew with other settings; it may have another address then.
+
+        A worker that has been ended stays so.
+        """
+        assert self._api is not None, "the stack runs"
+        if self._worker is not None and self._worker.poll() is not None:
+            self._worker = None
+        self._api.send_signal(signal.SIGTERM)
+        _end(self._api)
+        self._env |= {f"DISTILLERY_{name.upper()}": value for name, value in settings.items()}
+        (self.data_dir / "api.url").unlink(missing_ok=True)
+        self._api = self._spawn("api.main", "api")
+        self.url = self._wait_for_url()
+
     def __enter__(self) -> Self:
         self.start()
         return self

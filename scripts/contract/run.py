@@ -7,36 +7,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.contract.conditions import withheld
 from scripts.contract.service import Service
+from scripts.contract.tally import Tally
 
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 _REPOSITORY = Path(__file__).resolve().parents[2]
-#: How often a parameter that takes an id gets one that there is.
-_SHARE = 0.8
 
 
-def run(service: Service, folder: Path, seed: int, options: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """One run; its exit code is 0 where there is no finding."""
-    document, config = folder / "openapi.json", folder / "schemathesis.toml"
-    document.write_text(json.dumps(service.document()))
-    config.write_text(_CONFIG.read_text() + _dictionaries(service))
-    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", config, "run", document]
-    env = os.environ | {"CONTRACT_TOKEN": service.token, "CONTRACT_IDS": json.dumps(service.ids)}
-    return subprocess.run(
+def run(
+    service: Service, folder: Path, seed: int, options: Sequence[str], tally: Tally
+) -> subprocess.CompletedProcess[str]:
+    """One run; its exit code is 0 where there is no finding. What it met is added to the tally."""
+    whole, drawn, counts = folder / "whole.json", folder / "openapi.json", folder / "tally.json"
+    document = service.document()
+    whole.write_text(json.dumps(document))
+    drawn.write_text(json.dumps(withheld(document)))
+    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", _CONFIG, "run", drawn]
+    told = {
+        "CONTRACT_TOKEN": service.token,
+        "CONTRACT_DOCUMENT": str(whole),
+        "CONTRACT_THINGS": json.dumps(service.things),
+        "CONTRACT_TALLY": str(counts),
+        "PYTHONPATH": str(_REPOSITORY),
+    }
+    ended = subprocess.run(
         [*map(str, command), "--url", service.url, "--seed", str(seed), "--no-color", *options],
         # Hypothesis keeps its examples where it stands.
         cwd=folder,
-        env=env | {"PYTHONPATH": str(_REPOSITORY)},
+        env=os.environ | told,
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def _dictionaries(service: Service) -> str:
-    lines = ["", "[dictionaries]"]
-    lines += [f"{name} = {{ values = {json.dumps(values)} }}" for name, values in service.ids.items()]
-    lines += ["", "[parameters]"]
-    lines += [f'"path.{name}" = {{ dictionary = "{name}", probability = {_SHARE} }}' for name in service.ids]
-    return "\n".join(lines) + "\n"
+    tally.add(counts)
+    counts.unlink()
+    return ended

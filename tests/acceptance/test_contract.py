@@ -19,3 +19,6 @@ def test_what_the_service_answers_is_what_its_document_says() -> None:
     told = re.search(r"([\d,]+) requests to (\d+) operations", ended.stdout)
     assert told is not None
     assert int(told[1].replace(",", "")) > 4 * int(told[2]), "it did ask"
+    beyond = re.search(r"With limits on: (\d+) requests, of which (\d+) were answered 429", ended.stdout)
+    assert beyond is not None
+    assert 0 < int(beyond[2]) < int(beyond[1]), "some were served, some refused"

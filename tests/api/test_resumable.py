@@ -142,9 +142,8 @@ def test_what_is_not_understood(api: httpx.Client, monkeypatch: pytest.MonkeyPat
     problem(strange, 400, "malformed", "Upload-Defer-Length:")
     unread = api.post("/uploads/resumable", headers={**V, "Upload-Length": "1", "Upload-Checksum": "sha1 A"})
     problem(unread, 400, "malformed", "Upload-Checksum:")
-    for said in ("filename #", "filename YQ", "a YQ==,,b", "a  YQ==", "ä YQ==", "a YQ==;b"):
-        headers = {**V, "Upload-Length": "1", "Upload-Metadata": said.encode("latin-1")}
-        refused = api.post("/uploads/resumable", headers=headers)
+    for said in ("filename #", "filename YQ", "a YQ==,,b", "a  YQ==", "a YQ==;b"):
+        refused = api.post("/uploads/resumable", headers={**V, "Upload-Length": "1", "Upload-Metadata": said})
         problem(refused, 400, "malformed", "Upload-Metadata:")
     assert refused.headers["tus-resumable"] == "1.0.0"
     monkeypatch.setenv("DISTILLERY_MAX_UPLOAD_BYTES", "100")
