@@ -64,7 +64,7 @@ corpus: $(INSTALLED) ## Hand every hostile and every good file to the converter 
 fuzz: $(INSTALLED) ## Hand it mutated files, e.g. N=20000 SEED=1 (ten to thirty a second)
 	@$(PY) -m scripts.corpus.fuzz $(if $(N),--num $(N)) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write "$(WRITE)")
 
-contract: $(INSTALLED) ## Hold the running service to its OpenAPI document, e.g. N=20000 SEED=1 (five minutes), ONLY=create_job
+contract: $(INSTALLED) ## Hold the running service to its OpenAPI document, e.g. N=20000 SEED=1 (six minutes), ONLY=create_job
 	@$(PY) -m scripts.contract $(if $(N),--num $(N)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(WRITE),--write "$(WRITE)")
 
