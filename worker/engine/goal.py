@@ -36,20 +36,21 @@ class Goal(nn.Module):
         return figures_K
 
     def figures(self, left: Sequence[Left]) -> Tensor:
-        """Of some steps (M, K)."""
+        """Of some steps (M, K), float64."""
         return torch.cat([self._figures(list(steps)) for _, steps in groupby(left, key=_kind)])
 
     def _figures(self, left: Sequence[Left]) -> Tensor:
         """Of steps that left the same (M, K)."""
         done = [figures_K for figures_K in left if isinstance(figures_K, Tensor)]
         if done:
-            return torch.stack(done)
+            return torch.stack(done).double()
         said = [each for each in left if isinstance(each, tuple)]
         students, teachers, labels = zip(*said, strict=True)
         teacher_RC = None if teachers[0] is None else torch.cat(teachers)
         each_RK = self.figures_of_each(torch.cat(students), teacher_RC, torch.cat(labels))
         sizes = [len(y_N) for y_N in labels]
-        return torch.stack([each_NK.mean(0) for each_NK in torch.split(each_RK, sizes)])
+        # In float64, in which the order of a sum is not seen: figures of two runs can be compared.
+        return torch.stack([each_NK.mean(0) for each_NK in torch.split(each_RK.double(), sizes)])
 
     def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:
         """Of each of R samples (R, K); asked where `learn` left what was said."""

@@ -89,7 +89,7 @@ class Meter:
         """The sums (K,) and the number of good batches, all steps taken in."""
         if not self._waiting:
             return self._sums_K, self._good
-        figures_MK = self._goal.figures(self._waiting).double()
+        figures_MK = self._goal.figures(self._waiting)
         size_M = torch.tensor(self._sizes, dtype=torch.float64).to(self._device, non_blocking=True)
         sound_M = figures_MK[:, 0].isfinite().cumprod(0)
         # Those after a bad one do not count.

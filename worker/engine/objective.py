@@ -53,8 +53,7 @@ class Objective(Goal):
         self._weights = [weight for weight, _ in terms]
         self._terms = nn.ModuleList(term for _, term in terms)
         by_formula = all(isinstance(term, OnLogits) and term.knows_gradient for _, term in terms)
-        sees_all = all(lens is PLAIN for lens in self._lenses)
-        self._knows_gradient = by_formula and sees_all and task.knows_gradient
+        self._terms_have = by_formula and all(lens is PLAIN for lens in self._lenses)
         #: What `forward` reports, in its order.
         self.names = ["loss", "hard", *names, task.running_name]
 
@@ -67,21 +66,28 @@ class Objective(Goal):
 
     def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Left:
         """By the formula of the gradient where all parts have one: a graph of scalars costs more than they do."""
-        if not (self._knows_gradient and self._is_plain(teacher, batch)):
+        if not self._has_formula(teacher, batch):
             return super().learn(student, teacher, batch, share)
         student.logits = student.logits.float()
         logits_NC, taught_NC = student.logits.detach(), None if teacher is None else full(teacher.logits)
-        grad_NC = self._task.hard_gradient(logits_NC, batch.y).mul_(self._hard_weight * share / len(batch.y))
+        hard = self._hard_weight if teacher is not None else 1.0
+        grad_NC = self._task.hard_gradient(logits_NC, batch.y).mul_(hard * share / len(batch.y))
         for weight, term in self._formulas(taught_NC):
             if weight and taught_NC is not None:
                 grad_NC.add_(term.gradient(logits_NC, taught_NC), alpha=weight * share / len(batch.y))
+        if teacher is None:
+            self._hold_still()
         torch.autograd.backward(student.logits, grad_NC)
         return logits_NC, taught_NC, batch.y
 
     def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:
         """The loss, the label loss, the terms and the running figure of each of R samples (R, K)."""
         hard_R = self._task.hard_of_each(student_RC, y_R)
-        each, total_R = [hard_R], self._hard_weight * hard_R if self._hard_weight else torch.zeros_like(hard_R)
+        none_R = torch.zeros_like(hard_R)
+        if teacher_RC is None:
+            each, total_R = [hard_R, *[none_R] * len(self._terms)], hard_R
+        else:
+            each, total_R = [hard_R], self._hard_weight * hard_R if self._hard_weight else none_R
         for weight, term in self._formulas(teacher_RC):
             assert teacher_RC is not None, "terms speak where someone teaches"
             each.append(term.of_each(student_RC, teacher_RC))
@@ -94,11 +100,16 @@ class Objective(Goal):
             return []
         return [(w, term) for w, term in zip(self._weights, self._terms, strict=True) if isinstance(term, OnLogits)]
 
-    def _is_plain(self, teacher: Outputs | None, batch: Batch) -> bool:
-        """Whether all samples count alike and have one label, and all terms see the same."""
-        if batch.weight is not None or batch.share is not None:
+    def _has_formula(self, teacher: Outputs | None, batch: Batch) -> bool:
+        """Whether all that is said now has one: where all samples count alike, with one label, and terms see all."""
+        if not self._task.knows_gradient or batch.weight is not None or batch.share is not None:
             return False
-        return not self._terms if teacher is None else teacher.weight is None and teacher.rest is None
+        return teacher is None or (self._terms_have and teacher.weight is None and teacher.rest is None)
+
+    def _hold_still(self) -> None:
+        """Gradients of 0 and not none: a fused optimizer keeps momenta for all that it trains or for nothing."""
+        for parameter in self.parameters():
+            parameter.grad = torch.zeros_like(parameter)
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the values that `names` lists, without gradients and before their weights."""

@@ -8,15 +8,24 @@ import pytest
 SCRIPT = """
 import resource, sys
 import torch
+from torch import nn
 from worker.engine.heap import keep_freed
 if sys.argv[1] == "kept":
     keep_freed()
-blocks = [torch.ones(3 * 2**18) for _ in range(8)]
-del blocks
+torch.set_num_threads(1)
+net = nn.Sequential(*(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(6)))
+x = torch.randn(64, 8, 32, 32)
+
+
+def step():
+    net(x).square().mean().backward()
+
+
+for _ in range(3):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    blocks = [torch.ones(3 * 2**18) for _ in range(8)]
-    del blocks
+for _ in range(8):
+    step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

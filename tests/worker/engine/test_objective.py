@@ -1,5 +1,6 @@
 """Terms wired to the networks at hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def outputs(seed: int, *, grad: bool = False) -> Outputs:
     return Outputs(draw(6, 10), {"s": draw(6, 3)}, draw(6, 5))
 
 
+PAIR = [{"student": "s", "teacher": "s"}]
 BATCH = Batch(torch.tensor([1, 2, 3, 4, 5, 6]), torch.arange(6))
 
 
@@ -169,7 +171,7 @@ def test_a_gradient_by_formula_is_that_of_the_graph(terms: list[dict[str, Any]],
     left = objective.learn(by_formula, outputs(1), BATCH, share)
     assert isinstance(left, tuple), "the graph was taken"
     torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
-    torch.testing.assert_close(objective.figures([left, left]), torch.stack([values, values]))
+    torch.testing.assert_close(objective.figures([left, left]).float(), torch.stack([values, values]))
 
 
 def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
@@ -179,7 +181,7 @@ def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
     loss.backward()
     left = objective.learn(by_formula, None, BATCH, 1.0)
     assert isinstance(left, tuple), "the graph was taken"
-    torch.testing.assert_close(objective.figures([left])[0], values)
+    torch.testing.assert_close(objective.figures([left])[0].float(), values)
     torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
 
 
@@ -204,8 +206,24 @@ def test_figures_of_steps_of_every_kind_keep_their_order() -> None:
         objective.learn(Outputs(few[0].logits.requires_grad_()), few[1], few[2], 1.0),
         objective.learn(outputs(0, grad=True), None, BATCH, 1.0),
     ]
-    assert [isinstance(each, tuple) for each in left] == [True, True, False]
-    torch.testing.assert_close(objective.figures(left), torch.stack(expected))
+    assert all(isinstance(each, tuple) for each in left)
+    weight = torch.ones(6)
+    left.append(objective.learn(outputs(0, grad=True), outputs(1), replace(BATCH, weight=weight), 1.0))
+    assert isinstance(left[-1], torch.Tensor)
+    expected.append(expected[0])
+    torch.testing.assert_close(objective.figures(left).float(), torch.stack(expected))
+
+
+def test_while_nobody_teaches_projectors_hold_still_and_the_labels_are_learned() -> None:
+    objective = make_objective(task(), 0.25, losses({"type": "hint", "taps": PAIR}), outputs(0), outputs(1), 6)
+    by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
+    loss, values = objective(by_graph, None, BATCH)
+    loss.backward()
+    left = objective.learn(by_formula, None, BATCH, 1.0)
+    torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
+    torch.testing.assert_close(objective.figures([left])[0].float(), values)
+    assert list(objective.parameters())
+    assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
 
 
 def test_a_regression_learns_by_formula_as_well() -> None:
@@ -220,4 +238,4 @@ def test_a_regression_learns_by_formula_as_well() -> None:
     loss.backward()
     left = objective.learn(by_formula, None, batch, 1.0)
     torch.testing.assert_close(by_formula.logits.grad, by_graph.logits.grad)
-    torch.testing.assert_close(objective.figures([left])[0], values)
+    torch.testing.assert_close(objective.figures([left])[0].float(), values)
