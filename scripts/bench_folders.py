@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from models.work import StagedTeacher, WorkOrder
 from worker.engine.networks import build_network
 
 SHAPE, CLASSES, HELD_BACK = (3, 32, 32), 10, 256
+#: How often a run is looked at; each look disturbs it a little.
 _LOOK_S = 0.05
 #: What every spec says. Made-up rows teach nothing, so that their teacher is weak: only the time counts.
 NAMED = {"teacher": "tch_1", "dataset": "dst_1", "allow_weak_teacher": True}
@@ -76,8 +78,8 @@ def make_inputs(folder: Path, rows: int, architecture: dict[str, Any]) -> Inputs
     return Inputs(folder / "data.safetensors", record, folder / "teacher.safetensors", meta)
 
 
-def run(folder: Path, inputs: Inputs, spec: dict[str, Any], **order: Any) -> Done:
-    """One job in a process of its own, as the supervisor starts it."""
+def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _LOOK_S, **order: Any) -> Done:
+    """One job in a process of its own, as the supervisor starts it; its memory is looked at every `look_s` seconds."""
     (folder / "teachers").mkdir(parents=True)
     (folder / "data.safetensors").symlink_to(inputs.data)
     (folder / "teachers" / "tch_1.safetensors").symlink_to(inputs.teacher)
@@ -96,14 +98,14 @@ def run(folder: Path, inputs: Inputs, spec: dict[str, Any], **order: Any) -> Don
     began = time.monotonic()
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "worker.engine.run", str(folder)], stdout=log, stderr=log)
-        most = _watch(process)
+        most = _watch(process, look_s)
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise SystemExit((folder / "log.txt").read_text()[-2000:])
     return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, *most)
 
 
-def _watch(process: "subprocess.Popen[bytes]") -> tuple[int, int]:
+def _watch(process: "subprocess.Popen[bytes]", look_s: float) -> tuple[int, int]:
     most = {"RssAnon": 0, "RssFile": 0}
     while process.poll() is None:
         lines = _status(process.pid)
@@ -111,7 +113,8 @@ def _watch(process: "subprocess.Popen[bytes]") -> tuple[int, int]:
             name, _, value = line.partition(":")
             if name in most:
                 most[name] = max(most[name], int(value.split()[0]) * 1024)
-        time.sleep(_LOOK_S)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(look_s)
     return most["RssAnon"], most["RssFile"]
 
 

@@ -16,4 +16,4 @@ def run(pair: Pair, device: str, **train: Any) -> Done:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         order = {"device": device, "threads": torch.get_num_threads()}
-        return bench_folders.run(folder / "work", pair.inputs(folder), pair.spec(train), **order)
+        return bench_folders.run(folder / "work", pair.inputs(folder), pair.spec(train), look_s=60, **order)
