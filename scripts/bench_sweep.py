@@ -85,7 +85,7 @@ def compare(folder: Path, inputs: Inputs, setting: Setting) -> list[str]:
                 "hard": 1 - weight,
                 "train": {**train, **setting.train},
             }
-            cache = {"cache_dir": str(folder / "cache"), "cache_bytes": 2**30}
+            cache: dict[str, Any] = {"cache_dir": str(folder / "cache"), "cache_bytes": 2**30}
             place = folder / f"{side}-{at}"
             done[side].append(run(place, inputs, spec, **cache))
             students[side].append(hashlib.sha256((place / "out" / "student.pth").read_bytes()).hexdigest())
