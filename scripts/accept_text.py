@@ -15,7 +15,6 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scripts.proof import SHARED, Prover, console, prove, spread, table
+from scripts.proof import SHARED, Prover, compare_with_control, console, prove
 from worker.students import bert
 from worker.tokenizers import words
 from worker.tokenizers.framing import FIRST, LAST, SPECIALS, framed
@@ -68,19 +67,8 @@ def _play(prover: Prover, folder: Path) -> None:
         train_spec = {"epochs": _EPOCHS, "batch_size": 32, "optimizer": optimizer, "seed": seed, "control": True}
         body = {**base, "name": f"news-{seed}", "train": train_spec}
         results.append(prover.run(f"kd, seed {seed}", body, ["text", str(test_path), "text", "label"]))
-    _judge(prover, results)
+    compare_with_control(prover, results, "Test accuracy on the official test rows")
     console.print(f"All of it took {(time.monotonic() - started) / 60:.1f} minutes.")
-
-
-def _judge(prover: Prover, results: list[dict[str, Any]]) -> None:
-    def figures(who: str) -> list[float]:
-        return [result["test"][who]["accuracy"] for result in results]
-
-    rows = [["teacher", spread(figures("teacher")[:1], ".2%")], ["no teacher", spread(figures("control"), ".2%")]]
-    rows += [["kd", spread(figures("student"), ".2%")]]
-    table(f"Test accuracy on the official test rows over {len(_SEEDS)} seeds", ["", "mean ± deviation"], rows)
-    gain = mean(figures("student")) - mean(figures("control"))
-    prover.insist(gain >= 0, f"kd is at or above the student without a teacher: {gain:+.2%}")
 
 
 def _rows(name: str) -> list[Row]:

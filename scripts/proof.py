@@ -78,6 +78,22 @@ def scored(folder: Path, score: list[str]) -> dict[str, float]:
     return figures
 
 
+def compare_with_control(prover: Prover, results: list[dict[str, Any]], title: str) -> None:
+    """A table of the seeds' accuracies: teacher, student without one, student; insists that the last is no worse."""
+
+    def figures(who: str) -> list[float]:
+        return [result["test"][who]["accuracy"] for result in results]
+
+    rows = [["teacher", spread(figures("teacher")[:1], ".2%")], ["no teacher", spread(figures("control"), ".2%")]]
+    table(
+        f"{title} over {len(results)} seeds",
+        ["", "mean ± deviation"],
+        [*rows, ["kd", spread(figures("student"), ".2%")]],
+    )
+    gain = mean(figures("student")) - mean(figures("control"))
+    prover.insist(gain >= 0, f"kd is at or above the student without a teacher: {gain:+.2%}")
+
+
 def spread(values: list[float], form: str) -> str:
     """Mean and sample deviation: `spread([0.1, 0.2], ".2%")`."""
     return f"{mean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"

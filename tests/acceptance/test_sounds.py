@@ -1,6 +1,5 @@
 """Recordings in, a student that hears them out: a whole job on WAV files, with a teacher that learnt from decibels."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from models.canonical import Spectrum
 from scripts.client import Client
 from scripts.corpus.archives import zipped
 from scripts.corpus.sounds import tone, wav
+from tests.acceptance.handed_out import student_of
 from worker.readers.base.spectrum import LogMel
 from worker.students import mlp
 
@@ -79,14 +79,7 @@ def test_a_student_of_recordings(client: Client, tmp_path: Path) -> None:
     assert job["result"]["test"]["student"]["accuracy"] > 0.7
     assert job["result"]["input"]["spectrum"] == dataset["report"]["spectrum"]
 
-    for name in ("student.pth", "student.py"):
-        client.download(f"/jobs/{job['id']}/artifacts/{name}", tmp_path / name)
-    spec = importlib.util.spec_from_file_location("student_of_tones", tmp_path / "student.py")
-    assert spec is not None
-    assert spec.loader is not None
-    student = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(student)
-    net = student.load(tmp_path / "student.pth")
+    student, net = student_of(client, job["id"], tmp_path)
     right = 0
     for name, samples in given.items():
         (tmp_path / "one.wav").write_bytes(wav(samples))

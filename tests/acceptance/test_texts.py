@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import importlib.util
 import io
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 
 from scripts.client import Client
 from scripts.corpus.archives import zipped
+from tests.acceptance.handed_out import student_of
 from worker.students import bert
 from worker.tokenizers import words
 from worker.tokenizers.framing import SPECIALS, framed
@@ -83,14 +83,7 @@ def test_a_student_of_news(client: Client, tmp_path: Path) -> None:
     assert job["result"]["test"]["teacher"]["accuracy"] > 0.85
     assert job["result"]["test"]["student"]["accuracy"] > 0.75
 
-    for name in ("student.pth", "student.py"):
-        client.download(f"/jobs/{job['id']}/artifacts/{name}", tmp_path / name)
-    spec = importlib.util.spec_from_file_location("student_of_news", tmp_path / "student.py")
-    assert spec is not None
-    assert spec.loader is not None
-    student = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(student)
-    net = student.load(tmp_path / "student.pth")
+    student, net = student_of(client, job["id"], tmp_path)
     said = student.predict(net, [row["text"] for row in rows]).argmax(1).tolist()
     right = sum(student.CLASSES[at] == row["label"] for at, row in zip(said, rows, strict=True))
     assert right > 0.8 * len(rows)

@@ -66,6 +66,8 @@ class Objective(Goal):
 
     def learn(self, student: Outputs, teacher: Outputs | None, batch: Batch, share: float) -> Left:
         """By the formula of the gradient where all parts have one: a graph of scalars costs more than they do."""
+        if teacher is None:
+            self._hold_still()
         if not self._has_formula(teacher, batch):
             return super().learn(student, teacher, batch, share)
         student.logits = student.logits.float()
@@ -75,8 +77,6 @@ class Objective(Goal):
         for weight, term in self._formulas(taught_NC):
             if weight and taught_NC is not None:
                 grad_NC.add_(term.gradient(logits_NC, taught_NC), alpha=weight * share / len(batch.y))
-        if teacher is None:
-            self._hold_still()
         torch.autograd.backward(student.logits, grad_NC)
         return logits_NC, taught_NC, batch.y
 
@@ -119,8 +119,7 @@ class Objective(Goal):
         # A weight of 0 leaves a term out: 0 times an infinite value would not be 0.
         total = self._hard_weight * hard if self._hard_weight else torch.zeros_like(hard)
         if teacher is None:
-            # Gradients of 0 and not none: a fused optimizer keeps momenta for all that it trains or for nothing.
-            total = sum((0 * parameter.sum() for parameter in self.parameters()), hard)
+            total = hard
             values += [torch.zeros_like(hard)] * len(self._terms)
         elif self._terms:
             seen = {lens: lens(student, teacher, batch) for lens in dict.fromkeys(self._lenses)}
