@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session, defer
 
 from core import fleet, scaling
 from core.scaling import Measured, Point
-from core.workload import Group, Workload, lessons, network_key, workload
+from core.workload import GroupWork, Workload, network_key, workload
 from models.canonical import DatasetMeta, TeacherMeta
+from models.lessons import syllabus
 from models.spec.job import JobSpec
 from models.tables import Dataset, Job, JobTeacher, Json, Measurement, Teacher
 
@@ -53,10 +54,10 @@ def record(session: Session, job: Job) -> None:
         return  # an older version took it, and this one says nothing of such jobs
     report, data = job.result or {}, known[0]
     counted = report.get("flops") or {}
-    trained = [lesson for group in lessons(spec, has_labels=data.num_labelled("train") > 0) for lesson in group]
+    plan = syllabus(spec, has_labels=data.num_labelled("train") > 0)
     built = {
         network_key(lesson.student, data.input_shape): int(counted[lesson.name])
-        for lesson in trained
+        for lesson in plan.lessons
         if counted.get(lesson.name) is not None
     }
     work = workload(spec, *known, known=built, epochs=_epochs(report))
@@ -170,7 +171,7 @@ def _recent(session: Session, here: Iterable[ColumnElement[bool]]) -> list[Measu
     return list({each.work: each for each in reversed(session.scalars(lean).all())}.values())
 
 
-def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement], done: float) -> Json:
+def _of_same(work: Workload, left: Sequence[GroupWork], same: Sequence[Measurement], done: float) -> Json:
     """The same work, perhaps with other rows or epochs: the spread is that of what was measured, and some more."""
     trained = [each.trained_s * _times(left, each) for each in same]
     seconds = [each.other_s + trained_s for each, trained_s in zip(same, trained, strict=True)]
@@ -188,7 +189,7 @@ def _of_same(work: Workload, left: Sequence[Group], same: Sequence[Measurement],
     )
 
 
-def _times(left: Sequence[Group], each: Measurement) -> float:
+def _times(left: Sequence[GroupWork], each: Measurement) -> float:
     """How much of a measured training there is to do, by operations, or by steps where those are not known."""
     counts = [group.work for group in left]
     if each.flops and None not in counts:
@@ -196,7 +197,7 @@ def _times(left: Sequence[Group], each: Measurement) -> float:
     return sum(group.steps for group in left) / each.steps
 
 
-def _of_near(work: Workload, left: Sequence[Group], measured: Sequence[Measurement], done: float) -> Json:
+def _of_near(work: Workload, left: Sequence[GroupWork], measured: Sequence[Measurement], done: float) -> Json:
     """Another work, by its operations: the range is from how far scaling is off among those that were measured."""
     points = [_point(each) for each in measured]
     rate = max(_RATES[measured[0].kind], *(exp(each.at.flops - each.seconds) for each in points))

@@ -1,7 +1,7 @@
-"""What a job computes: which networks it trains, in groups one after another, and how much work that is.
+"""What a job computes: how much work each group of its lessons is.
 
-Counted from the spec, without building a network. The groups are those of worker.engine.lessons, which a test holds
-them to; a backward pass is two forward passes. Work is told in operations, see models.walk.Cost.
+Counted from the plan that the engine follows (models.lessons), without building a network; a backward pass is two
+forward passes. Work is told in operations, see models.walk.Cost.
 """
 
 import hashlib
@@ -13,9 +13,10 @@ from typing import Any
 
 from models.canonical import DatasetMeta, TeacherMeta
 from models.counting import cost_of
+from models.lessons import Earlier, Itself, Lesson, Outside, Syllabus, syllabus
 from models.spec.job import JobSpec
 from models.spec.students import Student
-from models.spec.teaching import BornAgain, MovingAverage, Peers, Regime, Snapshot
+from models.spec.teaching import MovingAverage, Snapshot
 from models.spec.training import Train
 
 #: Of training, in forward passes: forward, and backward for input and weights.
@@ -31,23 +32,8 @@ _CROPPED = 28
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """One network's training, and who speaks beside it on each row."""
-
-    name: str
-    student: Student
-    train: Train
-    #: Whether it listens to the teachers that were handed in.
-    outside: bool = False
-    #: The network of the job that teaches it, where that is none of its group.
-    taught_by: Student | None = None
-    #: Whether who teaches changes while it trains.
-    moving: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Lessons that are held together, on the same batches."""
+class GroupWork:
+    """What lessons that are held together take, on the same batches."""
 
     steps: int
     #: Of all its steps; None where the operations of a network are not known.
@@ -63,7 +49,7 @@ class Workload:
     family: str
     #: As the spec wishes it.
     precision: str
-    groups: tuple[Group, ...]
+    groups: tuple[GroupWork, ...]
     #: Of the training split.
     num_rows: int
     #: Bytes for data, networks and activations, roughly; None where a network's are not known.
@@ -86,22 +72,25 @@ class Workload:
         counts = [group.work for group in self.groups]
         return None if None in counts else sum(count or 0.0 for count in counts)
 
-    def left(self, done: float) -> tuple[Group, ...]:
+    def left(self, done: float) -> tuple[GroupWork, ...]:
         """What is left of each group once that share of all steps is done."""
         over, rest = round(done * self.steps), []
         for group in self.groups:
             steps = group.steps - min(over, group.steps)
             over -= group.steps - steps
             if steps:
-                rest.append(Group(steps, None if group.work is None else group.work * steps / group.steps))
+                rest.append(GroupWork(steps, None if group.work is None else group.work * steps / group.steps))
         return tuple(rest)
 
 
 class Counter:
-    """Counts for one data set; `known` are operations of networks that were built somewhere, by `network_key`."""
+    """Counts for one job; `known` are operations of networks that were built somewhere, by `network_key`."""
 
-    def __init__(self, data: DatasetMeta, teachers: Sequence[TeacherMeta], known: Mapping[str, int]) -> None:
-        self._data, self._teachers, self._known = data, teachers, known
+    def __init__(
+        self, plan: Syllabus, data: DatasetMeta, teachers: Sequence[TeacherMeta], known: Mapping[str, int]
+    ) -> None:
+        self._plan, self._data, self._teachers, self._known = plan, data, teachers, known
+        self._students = {lesson.name: lesson.student for lesson in plan.lessons}
 
     def flops(self, student: Student) -> int | None:
         """Operations of a forward pass on one row."""
@@ -112,17 +101,17 @@ class Counter:
         counted = cost_of(student, self._data.input_shape, self._data.num_outputs)
         return counted.work if counted else _usual(self.flops(student))
 
-    def group(self, lessons: Sequence[Lesson], epochs: Mapping[str, int]) -> Group:
+    def group(self, lessons: Sequence[Lesson], epochs: Mapping[str, int]) -> GroupWork:
         """`epochs` are those that were trained, by lesson, where they are not those of the spec."""
         train, rows = lessons[0].train, self._data.counts["train"]
         first = epochs.get(lessons[0].name, train.epochs)
         steps = -(-rows // (train.batch_size * train.accumulate)) * first
         counts = [self._lesson(lesson, epochs.get(lesson.name, first)) for lesson in lessons]
-        return Group(steps, None if None in counts else sum(count or 0.0 for count in counts))
+        return GroupWork(steps, None if None in counts else sum(count or 0.0 for count in counts))
 
-    def held_bytes(self, groups: Sequence[Sequence[Lesson]]) -> int | None:
+    def held_bytes(self) -> int | None:
         """Of the data, the teachers, and the largest group."""
-        sizes = [self._held(group) for group in groups]
+        sizes = [self._held(group) for group in self._plan.groups]
         if any(size is None for size in sizes):
             return None
         shape, num_rows = self._data.input_shape, sum(self._data.counts.values())
@@ -142,13 +131,17 @@ class Counter:
         )
 
     def _teaching(self, lesson: Lesson) -> int | None:
-        """Work of who teaches, on one row."""
-        if lesson.taught_by is not None:
-            return self._work(lesson.taught_by)
-        if not lesson.outside:
-            return 0
-        counts = [_work_of_teacher(teacher) for teacher in self._teachers]
-        return None if None in counts else sum(count or 0 for count in counts)
+        """Work of who teaches, on one row; none where that is the labels, or networks that are trained anyway."""
+        match lesson.guide:
+            case Outside():
+                counts = [_work_of_teacher(teacher) for teacher in self._teachers]
+                return None if None in counts else sum(count or 0 for count in counts)
+            case Earlier(lesson=name):
+                return self._work(self._students[name])
+            case Itself(way=Snapshot() | MovingAverage()):
+                return self._work(lesson.student)
+            case _:
+                return 0
 
     def _held(self, group: Sequence[Lesson]) -> int | None:
         sizes = []
@@ -169,30 +162,21 @@ def workload(
     epochs: Mapping[str, int] | None = None,
 ) -> Workload:
     """The work of a resolved spec."""
-    groups = lessons(spec, has_labels=data.num_labelled("train") > 0)
-    counter = Counter(data, teachers, known or {})
-    trained = [lesson.student for group in groups for lesson in group]
+    plan = syllabus(spec, has_labels=data.num_labelled("train") > 0)
+    counter = Counter(plan, data, teachers, known or {})
+    trained = [lesson.student for lesson in plan.lessons]
     networks = {network_key(student, data.input_shape): counter.flops(student) for student in trained}
     return Workload(
         key=_key(spec, data, teachers),
         family=spec.student.type,
         precision=str(spec.train.precision if isinstance(spec.train.precision, str) else spec.train.precision.name),
-        groups=tuple(counter.group(group, epochs or {}) for group in groups),
+        groups=tuple(counter.group(group, epochs or {}) for group in plan.groups),
         num_rows=data.counts["train"],
-        held_bytes=counter.held_bytes(groups),
+        held_bytes=counter.held_bytes(),
         least=_least(spec.train),
         networks=networks,
         unknown=tuple(_unknown(trained, teachers, counter)),
     )
-
-
-def lessons(spec: JobSpec, *, has_labels: bool = True) -> list[list[Lesson]]:
-    """All networks that a job trains, in groups."""
-    groups = [list(group) for group in _taught(spec)]
-    bare = isinstance(spec.teacher, BornAgain) and spec.teacher.teacher is None  # its first generation is the control
-    if spec.train.control and has_labels and not bare:
-        groups.append([Lesson("control", spec.student, spec.train)])
-    return groups
 
 
 def network_key(student: Student, in_shape: Sequence[int]) -> str:
@@ -210,38 +194,10 @@ def _usual(flops: int | None) -> int | None:
     return None if flops is None else _USUAL * flops
 
 
-def _taught(spec: JobSpec) -> Iterator[Sequence[Lesson]]:
-    match spec.teacher:
-        case BornAgain(generations=generations, teacher=first):
-            for at in range(1, generations + 1):
-                name = f"generation_{at}" if at < generations else "student"
-                before = spec.student if at > 1 else None
-                yield [Lesson(name, spec.student, spec.train, at == 1 and first is not None, before)]
-        case Peers(students=peers):
-            named = {"student": spec.student, **{f"peer_{at}": peer for at, peer in enumerate(peers, 1)}}
-            yield [Lesson(name, student, spec.train) for name, student in named.items()]
-        case Snapshot() | MovingAverage():
-            yield [Lesson("student", spec.student, spec.train, taught_by=spec.student, moving=True)]
-        case Regime(handed_in=False):
-            yield [Lesson("student", spec.student, spec.train)]
-        case _:
-            yield from _chain(spec)
-
-
-def _chain(spec: JobSpec) -> Iterator[Sequence[Lesson]]:
-    """From the teacher over its assistants to the student."""
-    before: Student | None = None
-    for at, assistant in enumerate(spec.assistants, 1):
-        train = assistant.train or spec.train
-        yield [Lesson(f"assistant_{at}", assistant.student, train, before is None, before)]
-        before = assistant.student
-    yield [Lesson("student", spec.student, spec.train, before is None, before)]
-
-
 def _asked(lesson: Lesson, data: DatasetMeta, epochs: int) -> int:
     """How often who teaches is asked about each row: once where neither of them changes."""
     train = lesson.train
-    if lesson.moving or train.mixup is not None:
+    if isinstance(lesson.guide, Itself) or train.mixup is not None:
         return epochs
     if not changes_samples(train, data):
         return 1

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.seeds import derive
 from models.spec.training import Augment, Train
-from worker.engine.seeds import derive
 
 #: The hash of a sample is read in fields of 16 bits: where to cut from above, from the left, and whether to mirror.
 _FIELD = 0xFFFF

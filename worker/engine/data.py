@@ -17,8 +17,8 @@ from torch import Tensor
 
 from core.errors import UserInput
 from models.canonical import SPLITS, DatasetMeta
+from models.seeds import derive
 from models.spec.shapes import stored
-from worker.engine.seeds import derive
 from worker.engine.stream import FileRows
 
 #: The share of a GPU's free memory that the data set may take.

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.errors import Deadline, Infra, JobFailure
+from models.lessons import STUDENT
 from models.status import FailureClass, Phase
 from models.work import WorkOrder
 from worker.engine import report, results
@@ -18,7 +19,6 @@ from worker.engine.check_teacher import Scored, check_teacher
 from worker.engine.checkpoint import Checkpoints
 from worker.engine.failures import failure
 from worker.engine.learner import Weights
-from worker.engine.lessons import STUDENT
 from worker.engine.loop import Run
 from worker.engine.networks import Network
 from worker.engine.precision import exact_products

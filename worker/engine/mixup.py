@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.seeds import derive
 from models.spec.training import Train
 from worker.engine.augment import scatter
 from worker.engine.data import Rows
-from worker.engine.seeds import derive
 
 #: So many draws from the distribution are made once; a sample takes one of them.
 _DRAWS = 1 << 16

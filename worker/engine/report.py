@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from models.lessons import CONTROL, STUDENT
 from models.spec.shapes import stored
 from models.work import WorkOrder
 from worker.engine.answers import teacher_figures
@@ -16,7 +17,6 @@ from worker.engine.attempt import Attempt
 from worker.engine.check_teacher import Scored as Teachers
 from worker.engine.checkpoint import write_whole
 from worker.engine.footprint import peak
-from worker.engine.lessons import CONTROL, STUDENT
 from worker.engine.networks import count_flops, count_parameters
 from worker.engine.normalise import student_figures
 from worker.engine.objective import taps_of, term_names

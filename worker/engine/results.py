@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from models.lessons import STUDENT, Earlier, Outside
 from worker.engine.answers import Answers, agreement, figures
 from worker.engine.attempt import Finished
 from worker.engine.check_teacher import Scored as Teachers
 from worker.engine.check_teacher import score_teachers
 from worker.engine.evaluate import Check, predict
 from worker.engine.learner import Weights
-from worker.engine.lessons import STUDENT, Earlier, Outside
 from worker.engine.task import Metrics
 from worker.engine.wired import Wired
 from worker.engine.wiring import Parts

@@ -8,9 +8,9 @@ Shapes: N samples, M mel bands, T frames.
 import torch
 from torch import Tensor
 
+from models.seeds import derive
 from models.spec.training import Augment
 from worker.engine.augment import Augmentation, scatter
-from worker.engine.seeds import derive
 
 #: The hash of a sample is read in fields of 16 bits.
 _FIELD = 0xFFFF

@@ -6,6 +6,8 @@ from dataclasses import replace
 import torch
 
 from core.errors import Deadline
+from models.lessons import Earlier, Group, Outside
+from models.seeds import derive
 from models.status import Phase
 from worker.engine import mixup
 from worker.engine.answers import Answers, figures
@@ -15,11 +17,9 @@ from worker.engine.evaluate import predict
 from worker.engine.feed import Feed
 from worker.engine.keeping import kept
 from worker.engine.learner import Learner
-from worker.engine.lessons import Earlier, Group, Outside
 from worker.engine.loop import Run
 from worker.engine.networks import count_flops
 from worker.engine.results import select
-from worker.engine.seeds import derive
 from worker.engine.sources.source import Says
 from worker.engine.stop import Stopped
 from worker.engine.task import Metrics

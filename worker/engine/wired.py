@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import Problem, UserConfig
+from models.lessons import Itself, Lesson
+from models.seeds import derive
 from models.spec.losses.term import LossTerm
 from models.spec.teaching import Branches, MovingAverage, Snapshot
 from models.work import WorkOrder
@@ -21,13 +23,11 @@ from worker.engine.ema import Average
 from worker.engine.exits import BranchObjective, ExitNetwork, Exits
 from worker.engine.following import AverageTeacher, Following, SnapshotTeacher
 from worker.engine.goal import Goal
-from worker.engine.lessons import Itself, Lesson
 from worker.engine.networks import Network, evaluating
 from worker.engine.normalise import View
 from worker.engine.objective import Needs, Objective
 from worker.engine.outputs import Outputs
 from worker.engine.precision import Precision
-from worker.engine.seeds import derive
 from worker.engine.sources.network import NetworkSource
 from worker.engine.sources.source import Says
 from worker.engine.taps import Tapped, tap

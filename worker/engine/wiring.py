@@ -14,6 +14,8 @@ from torch import nn
 
 from core.errors import UserConfig
 from models import pairing
+from models.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
+from models.seeds import derive
 from models.spec.losses.term import LossTerm
 from models.spec.precision import NumberFormat
 from models.spec.teaching import BornAgain, Ensemble, GivenOutputs, StoredTeacher
@@ -22,11 +24,9 @@ from worker.engine import data, objective
 from worker.engine.choosing import Candidate, Choosing
 from worker.engine.cut import cut_of
 from worker.engine.learner import Plan
-from worker.engine.lessons import STUDENT, Beside, Earlier, Group, Itself, Lesson, Outside, Syllabus, syllabus
 from worker.engine.networks import Network, build_network, evaluating
 from worker.engine.normalise import View
 from worker.engine.precision import Precision
-from worker.engine.seeds import derive
 from worker.engine.sources.dry import first_answer
 from worker.engine.sources.listen import heard_by, lenses, refuse, refuse_without_labels
 from worker.engine.sources.open import open_source

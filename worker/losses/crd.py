@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserConfig
+from models.seeds import derive
 from models.spec.losses import relation as menu
 from worker.engine.augment import scatter
 from worker.engine.lengths import unit
 from worker.engine.outputs import Batch, Outputs, embeddings
-from worker.engine.seeds import derive
 from worker.engine.term import Term
 
 _SALTS = 1 << 48

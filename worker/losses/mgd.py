@@ -8,11 +8,11 @@ hidden, in whatever batch a sample comes.
 import torch
 from torch import Tensor, nn
 
+from models.seeds import derive
 from models.spec.losses import feature as menu
 from worker.engine import align
 from worker.engine.augment import scatter
 from worker.engine.outputs import Batch, Outputs
-from worker.engine.seeds import derive
 from worker.engine.term import Term
 
 _SALTS = 1 << 48

@@ -1,4 +1,4 @@
-"""Who is trained in a job, in which order, and taught by whom: the plan that an attempt follows.
+"""Who is trained in a job, in which order, and taught by whom: the plan that attempts follow and estimates count.
 
 A lesson is one network's training. Lessons of one group are held together, on the same batches; group follows group.
 The plan is a pure function of the spec, so that a resumed job finds its place in it.
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.seeds import derive
 from models.spec.job import JobSpec
 from models.spec.losses.term import LossTerm
 from models.spec.students import Student
 from models.spec.teaching import BornAgain, Branches, MovingAverage, Peers, Snapshot
 from models.spec.training import Train
-from worker.engine.seeds import derive
 
 STUDENT, CONTROL = "student", "control"
 

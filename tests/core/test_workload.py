@@ -1,22 +1,15 @@
-"""The work of a job is counted from the same lessons that the engine holds."""
+"""The work of a job is counted from its lessons: what each trains, and who is asked while it does."""
 
 from typing import Any
 
 import pytest
 
-from core.workload import lessons, workload
+from core.workload import workload
 from models.canonical import DatasetMeta, TeacherMeta
 from models.counting import cost_of
 from models.spec.job import JobSpec
-from models.spec.students import MLP, Onnx
-from models.spec.teaching import Branches
-from tests.acceptance.regimes import HANDED_IN, NAMES, jobs
-from worker.engine.lessons import Earlier, Itself, Lesson, Outside, syllabus
+from models.spec.students import MLP, Onnx, Student
 
-IDS = {
-    name: f"dst_{at}" if name in {"given", "digits", "few labels", "no labels"} else f"tch_{at}"
-    for at, name in enumerate(HANDED_IN)
-}
 MLP_8 = MLP(hidden=[8])
 FORWARD = 2 * (64 * 8 + 8 * 10) + 200 * (8 + 10)
 #: A graph, of which the operations alone are known: its work is taken for twice as much.
@@ -34,36 +27,62 @@ def spec(**changes: Any) -> JobSpec:
     return JobSpec.model_validate({**told, "train": train, **changes}).resolved()
 
 
-def guide(lesson: Lesson) -> tuple[bool, bool, bool]:
-    """Whether teachers that were handed in are heard, an earlier network, and one that changes."""
-    itself = isinstance(lesson.guide, Itself) and not isinstance(lesson.guide.way, Branches)
-    return isinstance(lesson.guide, Outside), isinstance(lesson.guide, Earlier) or itself, itself
-
-
-@pytest.mark.parametrize("has_labels", [True, False])
-@pytest.mark.parametrize("name", NAMES)
-def test_the_lessons_are_those_of_the_engine(name: str, has_labels: bool) -> None:
-    told = JobSpec.model_validate(jobs(IDS)[name]).resolved()
-    counted = [
-        [
-            (each.name, each.student, each.train.epochs, each.outside, each.taught_by is not None, each.moving)
-            for each in group
-        ]
-        for group in lessons(told, has_labels=has_labels)
-    ]
-    held = [
-        [(each.name, each.student, each.train.epochs, *guide(each)) for each in group]
-        for group in syllabus(told, has_labels=has_labels).groups
-    ]
-    assert counted == held
-
-
 def test_steps_and_operations_of_a_plain_job() -> None:
     work = workload(spec(train={"control": True}), data(), [TEACHER])
     student = 4 * (3 * 100 + 20) * FORWARD
     assert cost_of(MLP_8, (1, 8, 8), 10).work == FORWARD  # type: ignore[union-attr]
     assert [(group.steps, group.work) for group in work.groups] == [(16, student + 100 * 2000), (16, student)]
     assert (work.steps, work.work) == (32, 2 * student + 100 * 2000)
+
+
+def forward(student: Student) -> int:
+    cost = cost_of(student, (1, 8, 8), 10)
+    assert cost is not None
+    return cost.work
+
+
+DEEP, WIDE = MLP(hidden=[8, 8]), MLP(hidden=[16])
+#: Work of training the student for 4 epochs, with validation; of the student on all training rows; of TEACHER on them.
+TRAINED, ASKED, TAUGHT = 4 * 320 * forward(DEEP), 100 * forward(DEEP), 100 * 2000
+PEER = [WIDE.model_dump()]
+TWO = [{"type": "stored", "id": name} for name in ("tch_1", "tch_2")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_teachers", "taught"),
+    [
+        ({"teacher": "tch_1"}, 1, [TRAINED + TAUGHT]),
+        ({"teacher": {"type": "ensemble", "teachers": TWO}}, 2, [TRAINED + 2 * TAUGHT]),
+        ({"teacher": {"type": "outputs", "dataset": "dst_2"}}, 0, [TRAINED]),
+        (
+            {"assistants": [{"student": WIDE.model_dump(), "train": {"epochs": 2}}]},
+            1,
+            [2 * 320 * forward(WIDE) + TAUGHT, TRAINED + 100 * forward(WIDE)],
+        ),
+        (
+            {"teacher": {"type": "born_again", "generations": 2, "teacher": "tch_1"}},
+            1,
+            [TRAINED + TAUGHT, TRAINED + ASKED],
+        ),
+        ({"teacher": {"type": "snapshot", "every": 2}}, 0, [TRAINED + 4 * ASKED]),
+        ({"teacher": {"type": "ema"}}, 0, [TRAINED + 4 * ASKED]),
+        ({"teacher": {"type": "peers", "students": PEER}}, 0, [TRAINED + 4 * 320 * forward(WIDE)]),
+        ({"teacher": {"type": "branches"}}, 0, [TRAINED]),
+    ],
+)
+def test_every_way_of_teaching_counts_who_is_asked(
+    changes: dict[str, Any], num_teachers: int, taught: list[int]
+) -> None:
+    told = spec(student=DEEP.model_dump(), train={"control": True}, **changes)
+    work = workload(told, data(), [TEACHER] * num_teachers)
+    assert [group.work for group in work.groups] == [*taught, TRAINED], "and the control is the last"
+    unlabelled = workload(told, data(labelled={"train": 0, "val": 0, "test": 0}), [TEACHER] * num_teachers)
+    assert [group.work for group in unlabelled.groups] == taught
+
+
+def test_generations_without_a_teacher_begin_with_the_control() -> None:
+    told = spec(student=DEEP.model_dump(), teacher={"type": "born_again", "generations": 3}, train={"control": True})
+    assert [group.work for group in workload(told, data(), []).groups] == [TRAINED, TRAINED + ASKED, TRAINED + ASKED]
 
 
 @pytest.mark.parametrize(

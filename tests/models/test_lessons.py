@@ -1,24 +1,22 @@
 """The plan of a job: who is trained, in which order, by whom, and from what chance."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from core.errors import UserConfig
+from models.lessons import Beside, ByLabels, Earlier, Itself, Outside, Syllabus, syllabus
 from models.spec.job import JobSpec
-from tests.worker.engine import orders
-from tests.worker.engine.conftest import Data, Make, run
-from worker.engine.lessons import Beside, ByLabels, Earlier, Itself, Outside, Syllabus, syllabus
-from worker.engine.wiring import wire
 
-CPU = torch.device("cpu")
 MLP = {"type": "mlp", "hidden": [24]}
+BASE: dict[str, Any] = {"teacher": "tch_1", "dataset": "dst_1", "student": MLP, "loss": {"type": "kd", "T": 4}}
 
 
-def plan(**fields: Any) -> Syllabus:
-    return syllabus(JobSpec.model_validate(orders.spec(**fields)))
+def spec(**changes: Any) -> JobSpec:
+    return JobSpec.model_validate({**BASE, **changes, "train": {"epochs": 2, **changes.get("train", {})}})
+
+
+def plan(**changes: Any) -> Syllabus:
+    return syllabus(spec(**changes))
 
 
 def guides(planned: Syllabus) -> list[tuple[str, object]]:
@@ -35,8 +33,9 @@ def test_a_plain_job_is_the_student_and_its_control_from_one_start() -> None:
 
 
 def test_without_labels_there_is_no_control() -> None:
-    spec = JobSpec.model_validate(orders.spec())
-    assert syllabus(spec, has_labels=False).control is None
+    planned = syllabus(spec(), has_labels=False)
+    assert guides(planned) == [("student", Outside())]
+    assert planned.control is None
 
 
 def test_assistants_stand_in_a_row_each_with_its_own_chance() -> None:
@@ -98,52 +97,16 @@ def test_peers_are_one_group_on_the_same_batches_from_different_starts() -> None
 def test_a_student_that_teaches_itself_is_one_lesson(kind: str) -> None:
     teacher = {"type": kind, **({"every": 1} if kind == "snapshot" else {})}
     planned = plan(teacher=teacher, student={"type": "mlp", "hidden": [8, 8]})
-    assert [lesson.name for lesson in planned.lessons] == ["student", "control"]
-    assert isinstance(planned.lessons[0].guide, Itself)
+    student, control = planned.lessons
+    assert (student.name, control.name) == ("student", "control")
+    assert isinstance(student.guide, Itself)
+    assert student.guide.way.type == kind
+    assert student.has_exits == (kind == "branches")
+    assert student.needs_labels
 
 
-def refused(order: Any, folder: Path) -> tuple[str, str, str]:
-    with pytest.raises(UserConfig) as caught:
-        wire(order, folder, CPU)
-    return caught.value.code, caught.value.errors[0].pointer, caught.value.detail
-
-
-def test_what_is_wrong_with_an_assistant_is_found_before_anything_is_trained(small: Make, tmp_path: Path) -> None:
-    taps = [{"student": "hidden.7", "teacher": "hidden.0"}]
-    order = small(assistants=[{"student": MLP}, {"student": MLP, "loss": {"type": "hint", "taps": taps}}])
-    code, pointer, detail = refused(order, tmp_path / "work")
-    assert (code, pointer) == ("unknown_tap", "/assistants/1/loss/0/taps/0/student")
-    assert "hidden.0" in detail
-
-
-def test_taps_are_paired_anew_for_each_stage(small: Make, tmp_path: Path) -> None:
-    two = {"type": "mlp", "hidden": [24, 20]}
-    order = small(assistants=[{"student": two}], loss={"type": "hint"}, student=two)
-    report = run(order, tmp_path / "work").report
-    assert report["stages"][0]["taps"] == {"hint": [{"student": "hidden.1", "teacher": "hidden.0"}]}
-    assert report["taps"] == {"hint": [{"student": f"hidden.{at}", "teacher": f"hidden.{at}"} for at in range(2)]}
-
-
-def test_a_peer_that_cannot_be_built_points_to_itself(small: Make, tmp_path: Path) -> None:
-    wide = {"type": "layers", "layers": [{"type": "conv", "out": 4, "kernel": 31, "padding": 0}]}
-    order = small(teacher={"type": "peers", "students": [MLP, wide]})
-    code, pointer, _ = refused(order, tmp_path / "work")
-    assert code == "network"
-    assert pointer.startswith("/teacher/students/1")
-
-
-def test_branches_need_stages(small: Make, tmp_path: Path) -> None:
-    shape = {"img_size": 8, "patch_size": 4, "embed_dim": 12, "num_heads": 2}
-    vit = {"type": "timm", "name": "vit_tiny_patch16_224", "kwargs": {**shape, "depth": 1}}
-    code, pointer, detail = refused(small(teacher={"type": "branches"}, student=vit), tmp_path / "work")
-    assert (code, pointer) == ("too_few_stages", "/student")
-    assert "two or more" in detail
-
-
-def test_students_that_teach_each_other_need_labels(tmp_path: Path, few_digits: Data, small_teacher: Any) -> None:
-    tensors, meta = few_digits
-    bare = {**tensors, "y": torch.full_like(tensors["y"], -1)}
-    record = meta.model_copy(update={"labelled": {"train": 0, "val": 0, "test": 0}})
-    for teacher in ({"type": "ema"}, {"type": "peers", "students": [MLP]}, {"type": "born_again"}):
-        order = orders.make_workdir(tmp_path, (bare, record), small_teacher, orders.spec(teacher=teacher))
-        assert refused(order, tmp_path)[:2] == ("needs_labels", "/teacher")
+def test_a_job_that_was_begun_goes_on_from_the_same_chance() -> None:
+    told = spec(assistants=[{"student": MLP}], train={"seed": 7})
+    planned = syllabus(told)
+    assert [lesson.seed for lesson in planned.lessons] == [6_455_744_377_370_105_062, 7, 7]
+    assert syllabus(told.resolved()) == planned, "what is stored is the resolved spec"
