@@ -33,6 +33,8 @@ class Goal(nn.Module):
         figures_K: Tensor
         loss, figures_K = self(student, teacher, batch)
         (loss * share if share < 1 else loss).backward()  # type: ignore[no-untyped-call]
+        if student.add_gradient is not None and student.logits.grad is not None:
+            student.add_gradient(student.logits.grad)
         return figures_K
 
     def figures(self, left: Sequence[Left]) -> Tensor:
@@ -50,7 +52,10 @@ class Goal(nn.Module):
         each_RK = self.figures_of_each(torch.cat(students), teacher_RC, torch.cat(labels))
         sizes = [len(y_N) for y_N in labels]
         # In float64, in which the order of a sum is not seen: figures of two runs can be compared.
-        return torch.stack([each_NK.mean(0) for each_NK in torch.split(each_RK.double(), sizes)])
+        each_RK = each_RK.double()
+        if len(set(sizes)) == 1:
+            return each_RK.view(len(sizes), sizes[0], -1).mean(1)
+        return torch.stack([each_NK.mean(0) for each_NK in torch.split(each_RK, sizes)])
 
     def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:
         """Of each of R samples (R, K); asked where `learn` left what was said."""

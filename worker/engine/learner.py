@@ -71,6 +71,8 @@ class Learner:
         spec = plan.train
         if precision.compiled:
             net.compile()
+        elif precision.name != "bf16":
+            net.take_formula()
         self._trained = [*net.module.parameters(), *objective.parameters()]
         self._optimizer = optim.make_optimizer(spec.optimizer, self._trained)
         self._step = optim.bare_step(self._optimizer)

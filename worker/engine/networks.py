@@ -28,12 +28,13 @@ class Network:
     """A network and its named points.
 
     head: path of the last linear layer, whose input is the embedding. stages: paths of the modules whose outputs are
-    the stage features, shallow to deep.
+    the stage features, shallow to deep. chain: where the network is linear layers with ReLU alone between them, these.
     """
 
     module: nn.Module
     head: str
     stages: list[str] = field(default_factory=list)
+    chain: list[nn.Linear] = field(default_factory=list)
 
 
 def family(kind: str) -> ModuleType:
@@ -55,7 +56,8 @@ def build_network(
         _refuse_too_large(sketch)
         _refuse_misfit(sketch, in_shape, num_outputs)
         module = made_by.build(in_shape, num_outputs, **config(architecture))
-        return Network(module, made_by.head(module), made_by.stages(module))
+        chain = made_by.chain(module) if hasattr(made_by, "chain") else []
+        return Network(module, made_by.head(module), made_by.stages(module), chain)
 
 
 def infer_io(architecture: Student, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

@@ -77,7 +77,10 @@ class Objective(Goal):
         for weight, term in self._formulas(taught_NC):
             if weight and taught_NC is not None:
                 grad_NC.add_(term.gradient(logits_NC, taught_NC), alpha=weight * share / len(batch.y))
-        torch.autograd.backward(student.logits, grad_NC)
+        if student.add_gradient is not None:
+            student.add_gradient(grad_NC)
+        else:
+            torch.autograd.backward(student.logits, grad_NC)
         return logits_NC, taught_NC, batch.y
 
     def figures_of_each(self, student_RC: Tensor, teacher_RC: Tensor | None, y_R: Tensor) -> Tensor:

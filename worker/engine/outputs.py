@@ -3,6 +3,7 @@
 Shapes: N is images, rows, tokens, pixels ...; C classes (or values of a regression); D features of the embedding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,7 +20,8 @@ class Outputs:
     network gave them. embedding (N, D): what goes into the last linear layer; None where the network does not say.
     weight (N,): float32, 0 for samples that a teacher says nothing of; None for all ones. members: what single teachers
     of an ensemble said, by id; its logits are the combination. rest: where the largest logits alone were kept, what is
-    known of the others, which are then equal in `logits`.
+    known of the others, which are then equal in `logits`. add_gradient: where autograd's graph begins with the logits,
+    what takes their gradient (N, C) on to the network's parameters.
     """
 
     logits: Tensor
@@ -28,6 +30,7 @@ class Outputs:
     weight: Tensor | None = None
     members: dict[str, "Outputs"] = field(default_factory=dict)
     rest: Rest | None = None
+    add_gradient: Callable[[Tensor], None] | None = None
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from worker.engine.compiled import Compiled
 from worker.engine.networks import Network, evaluating
 from worker.engine.objective import Needs
 from worker.engine.outputs import Outputs
+from worker.engine.perceptron import Perceptron
 
 _COMPILED = "_orig_mod"
 
@@ -26,6 +27,8 @@ class Tapped:
     def __init__(self, network: Network, taps: Iterable[str] = (), *, embedding: bool = False) -> None:
         self.module = network.module
         self._called: Callable[[Tensor], Tensor] = network.module
+        self._chain = network.chain
+        self._by_formula: Perceptron | None = None
         self._features: dict[str, Tensor] = {}
         self._versions: dict[str, int] = {}
         self._copied: set[str] = set()
@@ -38,6 +41,9 @@ class Tapped:
 
     def __call__(self, x: Tensor) -> Outputs:
         """The outputs for x (N, ...)."""
+        if self._by_formula is not None:
+            logits, add_gradient = self._by_formula(x)
+            return Outputs(logits, add_gradient=add_gradient)
         self._features, self._embedding = {}, None
         logits = self._called(x)
         outputs = Outputs(logits, self._features, self._embedding)
@@ -49,6 +55,14 @@ class Tapped:
         """Compile what is called, where nothing is read inside; the module itself, and its names, stay as they are."""
         if not self._hooks:
             self._called = Compiled(self.module)
+
+    def take_formula(self) -> None:
+        """Have forward and backward pass by formula, where the network has one and nothing is read inside.
+
+        From then on nothing else reaches the parameters than the outputs' own `add_gradient`.
+        """
+        if self._chain and not self._hooks:
+            self._by_formula = Perceptron(self._chain)
 
     def close(self) -> None:
         """Leave the network without hooks."""

@@ -68,6 +68,13 @@ def stages(net: MLP) -> list[str]:
     return [f"hidden.{at}" for at in range(len(net.hidden))]
 
 
+def chain(net: MLP) -> list[nn.Linear]:
+    """Its linear layers, where ReLU alone lies between them."""
+    parts = [*net.hidden.modules(), net.dropout]
+    other = any(isinstance(part, nn.BatchNorm1d) or (isinstance(part, nn.Dropout) and part.p) for part in parts)
+    return [] if other else [part for part in net.modules() if isinstance(part, nn.Linear)]
+
+
 def infer(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> tuple[int, int]:
     """Input features and outputs, off a state_dict's shapes."""
     first = "hidden.0.linear.weight" if config["hidden"] else "head.weight"

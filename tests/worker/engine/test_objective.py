@@ -174,6 +174,17 @@ def test_a_gradient_by_formula_is_that_of_the_graph(terms: list[dict[str, Any]],
     torch.testing.assert_close(objective.figures([left, left]).float(), torch.stack([values, values]))
 
 
+@pytest.mark.parametrize("terms", [[{"type": "kd"}], [{"type": "kd", "standardize": True}]])
+def test_a_network_that_has_a_formula_is_told_the_gradient_on_its_logits(terms: list[dict[str, Any]]) -> None:
+    objective = make_objective(task(), 0.25, losses(*terms), outputs(0), outputs(1), 6)
+    by_graph, said = outputs(0, grad=True), outputs(0, grad=True)
+    told: list[torch.Tensor] = []
+    said.add_gradient = told.append
+    objective(by_graph, outputs(1), BATCH)[0].mul(0.5).backward()
+    objective.learn(said, outputs(1), BATCH, 0.5)
+    torch.testing.assert_close(told, [by_graph.logits.grad])
+
+
 def test_without_a_teacher_the_label_loss_alone_is_learned() -> None:
     objective = hard_alone(task())
     by_graph, by_formula = outputs(0, grad=True), outputs(0, grad=True)
