@@ -84,7 +84,7 @@ def pairs(small: bool) -> list[tuple[Pair, Size, int]]:
     adult = data.adult(8192, 4096) if small else data.adult(32_000, 16_000)
     deep = Pair("resnet56 to resnet20", {"type": "resnet", "depth": 56}, {"type": "resnet", "depth": 20}, images)
     wide = Pair("mlp to mlp", {"type": "mlp", "hidden": [256, 256]}, {"type": "mlp", "hidden": [64]}, adult)
-    sizes = (Size(2, 1, 4, 6), Size(2, 1, 4, 200)) if small else (Size(5, 1, 4, 32), Size(5, 2, 6, 1000))
+    sizes = (Size(2, 1, 4, 6), Size(2, 1, 4, 200)) if small else (Size(5, 2, 4, 32), Size(5, 2, 6, 1000))
     made = []
     for pair, size, teaching, epochs in ((deep, sizes[0], 3, 3 if small else 4), (wide, sizes[1], 4, 3)):
         made.append((replace(pair, weights=taught(pair, teaching) if pair.given.real else {}), size, epochs))
