@@ -111,3 +111,21 @@ def test_a_bare_step_moves_as_the_step_does(kind: str) -> None:
     for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert torch.equal(one, other)
         assert one.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_weights_that_lie_channels_last_move_as_others_do(kind: str) -> None:
+    # The fused kernels go through memory: gradients that lay otherwise than their weights would move the wrong ones.
+    def trained(layout: torch.memory_format) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = nn.Conv2d(3, 4, 3)
+        net.weight.data = net.weight.data.contiguous(memory_format=layout)
+        step = bare_step(make_optimizer(OPTIMIZER.validate_python({"type": kind, "lr": 0.1}), net.parameters()))
+        x = torch.randn(2, 3, 6, 6).contiguous(memory_format=layout)
+        for _ in range(3):
+            torch.autograd.backward(net(x).square().mean())
+            step()
+            net.zero_grad()
+        return net.weight.detach()
+
+    torch.testing.assert_close(trained(torch.channels_last), trained(torch.contiguous_format), rtol=1e-4, atol=1e-5)
