@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Response
 from sqlalchemy import select
 
 from api import examples
@@ -98,6 +98,7 @@ def recheck_dataset(dataset_id: str, who: Who, once: Post, if_match: IfMatch = N
 @router.delete(
     "/{dataset_id}",
     status_code=204,
+    response_class=Response,
     operation_id="delete_dataset",
     summary="Delete a data set",
     responses=documented(404, 409, 412),

@@ -284,6 +284,7 @@ def retry_job(
 @router.delete(
     "/{job_id}",
     status_code=204,
+    response_class=Response,
     operation_id="delete_job",
     summary="Delete a job",
     responses=documented(404, 409, 412),

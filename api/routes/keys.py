@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
@@ -111,6 +111,7 @@ def list_keys(
 @router.delete(
     "/{key_id}",
     status_code=204,
+    response_class=Response,
     operation_id="revoke_key",
     summary="Revoke a key",
     responses=documented(401, 403, 404),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Response
 from sqlalchemy import select
 
 from api import examples
@@ -98,6 +98,7 @@ def recheck_teacher(teacher_id: str, who: Who, once: Post, if_match: IfMatch = N
 @router.delete(
     "/{teacher_id}",
     status_code=204,
+    response_class=Response,
     operation_id="delete_teacher",
     summary="Delete a teacher",
     responses=documented(404, 409, 412),

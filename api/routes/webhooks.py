@@ -166,6 +166,7 @@ def change_webhook(
 @router.delete(
     "/{webhook_id}",
     status_code=204,
+    response_class=Response,
     operation_id="delete_webhook",
     summary="Delete a webhook",
     responses=documented(404, 412),

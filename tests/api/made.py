@@ -212,3 +212,9 @@ def problem(answer: httpx.Response, status: int, code: str, *pointers: str) -> d
     assert all(error["message"] for error in body["errors"])
     assert "Traceback" not in answer.text
     return body
+
+
+def gone(answer: httpx.Response) -> None:
+    """What was asked to go has gone: an answer without a body says nothing of one."""
+    assert (answer.status_code, answer.content) == (204, b""), answer.text
+    assert "content-type" not in answer.headers

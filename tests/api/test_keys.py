@@ -14,7 +14,7 @@ from core import db, keys
 from models.roles import Role
 from models.tables import Key
 from tests.api.conftest import Doors
-from tests.api.made import Made, Server, claim, problem
+from tests.api.made import Made, Server, claim, gone, problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,7 +95,7 @@ def test_an_admin_makes_lists_and_revokes(doors: Doors) -> None:
     assert token.startswith(listed.json()["items"][0]["prefix"])
     assert len(admin.get("/keys", params={"limit": 1}).json()["items"]) == 1
     for _ in range(2):
-        assert admin.delete(f"/keys/{key_id}").status_code == 204
+        gone(admin.delete(f"/keys/{key_id}"))
     problem(client.get("/jobs"), 401, "key_revoked")
     problem(admin.delete("/keys/key_0"), 404, "not_found")
     problem(admin.post("/keys", json={"owner": "a b"}), 422, "invalid", "/owner")
