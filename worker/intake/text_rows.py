@@ -110,6 +110,8 @@ def _roles(table: Table, case: Case) -> tuple[str, str | None]:
 def _longest_winded(table: Table, names: Sequence[str], case: Case) -> str:
     """The column of the longest texts, by the first rows."""
     first = next(iter(table.batches(names)), None) if names else None
+    if names and first is None:
+        case.judge_bad_rows(0)  # which says why no row is left to look at
     lengths = {
         name: pc.mean(pc.fill_null(pc.utf8_length(_plain(array, name, case)), 0)).as_py() or 0.0
         for name, array in zip(names, first.columns if first is not None else [], strict=True)

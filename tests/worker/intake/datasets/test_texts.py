@@ -134,6 +134,22 @@ def test_a_row_without_a_text_is_a_bad_row(tmp_path: Path) -> None:
     assert (many.code, many.pointers) == ("bad_rows", ["/max_bad_share"])
 
 
+@pytest.mark.parametrize(
+    ("content", "code", "why"),
+    [
+        (table([]), "empty", "no rows"),
+        (table([]) + b"three,cells,here\n" * 3, "bad_rows", "3 of 3 rows"),
+    ],
+)
+@pytest.mark.parametrize("spec", [{}, {"text": {"column": "text"}}])
+def test_without_a_row_there_is_nothing_to_choose_a_column_by(
+    tmp_path: Path, content: bytes, code: str, why: str, spec: dict[str, Any]
+) -> None:
+    refused = refuse(tmp_path, content, TASK, **spec)
+    assert refused.code == code
+    assert why in refused.detail
+
+
 def test_rows_may_lack_labels(tmp_path: Path) -> None:
     some = accept(tmp_path / "some", table([*rows(), (HEAVY, ""), (LIGHT, "?")]), TASK, labels="partial")
     assert some.y.tolist()[-2:] == [-1, -1]
