@@ -10,6 +10,8 @@ from core.settings import settings
 from models.status import JobStatus
 from models.tables import Artifact, Dataset, Job, ResumableUpload, Teacher, Upload
 
+#: Of a queue that is full nobody knows when it has room: as jobs start, and those take minutes.
+_LOOK_AGAIN_S = 30
 #: Below this distance to the limit nobody waits for anybody; nearer, one request of an owner after the other.
 _NEAR = 64
 
@@ -28,6 +30,7 @@ def check_queue(session: Session, owner: str, more: int = 1) -> None:
             f"`{owner}` has {waiting + more - 1} jobs queued or paused, and may have {limit} "
             "(DISTILLERY_MAX_QUEUED_PER_OWNER). Wait until some have started, or cancel some",
             code="too_many_jobs",
+            retry_after_s=_LOOK_AGAIN_S,
         )
 
 

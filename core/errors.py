@@ -202,21 +202,14 @@ class ChecksumMismatch(RequestError):
 
 
 class TooMany(RequestError):
-    """A limit of the owner is reached. `retry_after_s` only where time alone helps."""
+    """A limit of the owner is reached; after so many seconds it is worth asking again."""
 
     code = "too_many_requests"
     title = "A limit is reached"
     status = 429
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        code: str | None = None,
-        errors: list[Problem] | None = None,
-        retry_after_s: int | None = None,
-    ) -> None:
-        super().__init__(detail, code=code, errors=errors)
+    def __init__(self, detail: str, *, code: str, retry_after_s: int) -> None:
+        super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
 
 

@@ -81,9 +81,9 @@ def _round(running: Service, folder: Path, seed: int, options: list[str], tally:
 
 
 def _both_met(limits: Tally) -> bool:
-    """Whether the limits of the queue and of the rate were both met, the latter always with the time to wait."""
+    """Whether the limits of the queue and of the rate were both met, always with the time to wait."""
     codes = {code for _, code, _ in limits.limited}
-    timed = all(says_when for _, code, says_when in limits.limited if code == "too_many_requests")
+    timed = all(says_when for _, _, says_when in limits.limited)
     return timed and {"too_many_requests", "too_many_jobs"} <= codes
 
 

@@ -33,7 +33,9 @@ def test_jobs_that_wait(doors: Doors, limit: Limit) -> None:
     body = made.body()
     first = client.post("/jobs", json=body).json()["id"]
     second = client.post("/jobs", json=body).json()["id"]
-    detail = problem(client.post("/jobs", json=body), 429, "too_many_jobs")["detail"]
+    refused = client.post("/jobs", json=body)
+    detail = problem(refused, 429, "too_many_jobs")["detail"]
+    assert int(refused.headers["retry-after"]) > 0
     assert "2 jobs" in detail
     assert "DISTILLERY_MAX_QUEUED_PER_OWNER" in detail
     client.post(f"/jobs/{first}/pause")
