@@ -137,9 +137,10 @@ def _job(client: Client, things: dict[str, list[str]]) -> str:
 
 def _add_waiting(client: Client, things: dict[str, list[str]]) -> None:
     """Jobs that no worker takes any more, and what a webhook was sent."""
-    waiting, paused = _job(client, things), _job(client, things)
-    client.post(f"/jobs/{paused}/pause")
-    things |= {"waiting_job": [waiting], "paused_job": [paused], "job": [*things["ended_job"], waiting, paused]}
+    # One of its own for each way to steer a job, so that none takes the other's.
+    steered = {pool: [_job(client, things)] for pool in ("waiting_job", "unwanted_job", "paused_job")}
+    client.post(f"/jobs/{steered['paused_job'][0]}/pause")
+    things |= {**steered, "job": [*things["ended_job"], *(job for jobs in steered.values() for job in jobs)]}
     webhook = _webhook(client)
     things |= {"webhook": [webhook], "delivery": [webhook, client.post(f"/webhooks/{webhook}/test")["id"]]}
 

@@ -10,7 +10,7 @@ from api import tus
 
 #: The pool from which each parameter of a path is taken, by operation; for the rest by the parameter's name.
 _OF_OPERATION = {
-    "cancel_job": {"job_id": "waiting_job"},
+    "cancel_job": {"job_id": "unwanted_job"},
     "pause_job": {"job_id": "waiting_job"},
     "resume_job": {"job_id": "paused_job"},
     "retry_job": {"job_id": "ended_job"},
