@@ -8,6 +8,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from worker.engine.batch_norm import join
+
 log = logging.getLogger(__name__)
 
 
@@ -16,12 +18,11 @@ class Compiled:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        on_gpu = next(module.parameters()).device.type == "cuda"
-        # On a GPU the whole step is recorded as a CUDA graph and replayed.
-        mode = "reduce-overhead" if on_gpu else "default"
+        self._on_gpu, self._is_proven = next(module.parameters()).device.type == "cuda", False
         with unheard():
-            self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(module, dynamic=False, mode=mode)
-        self._on_gpu, self._is_proven = on_gpu, False
+            # On a GPU the whole step is recorded as a CUDA graph and replayed.
+            mode = "reduce-overhead" if self._on_gpu else "default"
+            self._compiled: Callable[[Tensor], Tensor] | None = compiled(module, mode)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The outputs for x (N, ...)."""
@@ -45,6 +46,14 @@ class Compiled:
     def _plain(self, x: Tensor) -> Tensor:
         said: Tensor = self._module(x)
         return said
+
+
+def compiled(module: nn.Module, mode: str = "default") -> Callable[[Tensor], Tensor]:
+    """The network as torch.compile makes it at the first call, for fixed shapes; errors are the compiler's own."""
+    if next(module.parameters()).device.type == "cpu":
+        join(module)
+    called: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=False, mode=mode)
+    return called
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worker.engine.compiled import unheard
+from worker.engine.compiled import compiled, unheard
 from worker.engine.precision import Precision
 
 #: How far outputs may be from those in float32: root of the mean square of the difference, by that of the outputs.
@@ -102,7 +102,7 @@ def fastest(timed: Sequence[Timed], usual: Precision, steps: int) -> Precision:
 
 def _step(module: nn.Module, x: Tensor, target: Tensor, way: Precision, *, trains: bool) -> Callable[[], object]:
     copied = way.lay_out(copy.deepcopy(module)).train(trains).requires_grad_(trains)
-    called = torch.compile(copied, dynamic=False) if way.compiled else copied
+    called = compiled(copied) if way.compiled else copied
 
     def step() -> None:
         with nullcontext() if trains else torch.no_grad():

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Shape = tuple[int, ...]
 #: A layer, and the shape of what it gives for one sample.
@@ -38,7 +39,8 @@ class GlobalPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C)."""
-        return x.mean((2, 3))
+        # A pool and not x.mean((2, 3)): its gradient lies as the map does, in its order of channels and places.
+        return F.avg_pool2d(x, x.shape[2:]).flatten(1)
 
 
 class Layers(nn.Module):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 #: Expansion, channels at width 1, blocks, stride of the first block.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -72,7 +73,8 @@ class MobileNetV2(nn.Module):
         for stage in self.blocks:
             x = stage(x)
         x = self.conv2(x)
-        logits: Tensor = self.classifier(x.mean((2, 3)))
+        # A pool and not x.mean((2, 3)): its gradient lies as the map does, in its order of channels and places.
+        logits: Tensor = self.classifier(F.avg_pool2d(x, x.shape[2:]).flatten(1))
         return logits
 
 

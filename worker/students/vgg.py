@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 #: Convolutions in each of the five blocks.
 CONVOLUTIONS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -46,7 +47,8 @@ class VGG(nn.Module):
         x = self.pool(self.block2(x))
         x = self.pool3(self.block3(x))
         x = self.block4(x)
-        logits: Tensor = self.classifier(x.mean((2, 3)))
+        # A pool and not x.mean((2, 3)): its gradient lies as the map does, in its order of channels and places.
+        logits: Tensor = self.classifier(F.avg_pool2d(x, x.shape[2:]).flatten(1))
         return logits
 
 
