@@ -40,6 +40,8 @@ class Done:
 
     report: dict[str, Any]
     seconds: float
+    #: From the end of the first epoch to the end of training.
+    later_s: float
     anonymous_bytes: int
     file_bytes: int
 
@@ -78,13 +80,10 @@ def make_inputs(folder: Path, rows: int, architecture: dict[str, Any]) -> Inputs
     return Inputs(folder / "data.safetensors", record, folder / "teacher.safetensors", meta)
 
 
-def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _LOOK_S, **order: Any) -> Done:
-    """One job in a process of its own, as the supervisor starts it; its memory is looked at every `look_s` seconds."""
-    (folder / "teachers").mkdir(parents=True)
-    (folder / "data.safetensors").symlink_to(inputs.data)
-    (folder / "teachers" / "tch_1.safetensors").symlink_to(inputs.teacher)
+def order_for(inputs: Inputs, spec: dict[str, Any], **order: Any) -> WorkOrder:
+    """The order for a job on these inputs."""
     staged = StagedTeacher(meta=inputs.meta, sha256="teacher", file="teachers/tch_1.safetensors")
-    made = WorkOrder(
+    return WorkOrder(
         job_id="bench",
         attempt=1,
         spec=JobSpec.model_validate({**NAMED, **spec}),
@@ -94,7 +93,14 @@ def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _
         dataset_sha256="data",
         **order,
     )
-    (folder / "job.json").write_text(made.model_dump_json())
+
+
+def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _LOOK_S, **order: Any) -> Done:
+    """One job in a process of its own, as the supervisor starts it; its memory is looked at every `look_s` seconds."""
+    (folder / "teachers").mkdir(parents=True)
+    (folder / "data.safetensors").symlink_to(inputs.data)
+    (folder / "teachers" / "tch_1.safetensors").symlink_to(inputs.teacher)
+    (folder / "job.json").write_text(order_for(inputs, spec, **order).model_dump_json())
     began = time.monotonic()
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "worker.engine.run", str(folder)], stdout=log, stderr=log)
@@ -102,7 +108,14 @@ def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise SystemExit((folder / "log.txt").read_text()[-2000:])
-    return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, *most)
+    return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, _later_s(folder), *most)
+
+
+def _later_s(folder: Path) -> float:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    first = next(at for at, event in enumerate(events) if event["type"] == "metrics")
+    ended = next(event for event in events[first:] if event["type"] == "phase")
+    return float(ended["at"] - events[first]["at"])
 
 
 def _watch(process: "subprocess.Popen[bytes]", look_s: float) -> tuple[int, int]:

@@ -9,20 +9,22 @@ from torch.nn import functional as F
 
 from models.spec.training import SGD
 from worker.engine import optim
-from worker.engine.precision import choose
+from worker.engine.compiled import Compiled
+from worker.engine.precision import Precision, choose
 
 
-def bare(module: nn.Module, x: Tensor, y: Tensor, sgd: SGD) -> Callable[[], object]:
-    """The student alone on one batch (N, ...) that is ready, in the precision that the engine's rule takes for it."""
-    precision = choose("auto", module, tuple(x.shape[1:]), len(x), x.device)
+def bare(module: nn.Module, x: Tensor, y: Tensor, sgd: SGD, precision: Precision | None = None) -> Callable[[], object]:
+    """The student alone on one batch (N, ...) that is ready; where no precision is given, in the rule's."""
+    precision = precision or choose("auto", module, tuple(x.shape[1:]), len(x), x.device)
     precision.lay_out(module).train()
+    called = Compiled(module) if precision.compiled else module
     if precision.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     optimizer = optim.make_optimizer(sgd, module.parameters())
 
     def step() -> None:
         with precision.autocast():
-            said = module(x)
+            said = called(x)
         torch.autograd.backward(F.cross_entropy(said.float(), y))
         optimizer.step()
         optimizer.zero_grad()

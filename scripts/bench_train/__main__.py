@@ -4,10 +4,13 @@
 
 All sides take turns in one run, in another order each round; a ratio is the median of the rounds' own ratios. The
 engine is `python -m worker.engine.run` on a work folder. Its rate is that of its phase of training: batches, losses,
-validation after each epoch, checkpoints. Where the teacher's outputs are kept, for two fixed views of each image, one
-row counts the seconds of filling them and the next leaves them out: what a job costs whose teacher has answered
-before. The stated ratios are held against the latter, the loop with cached outputs. Seconds from the start of Python
-to the last file stand beside.
+validation after each epoch, checkpoints. The first epoch of a run is not counted, nor is the first step of a loop.
+
+The engine's runs are short here, and those of users are long. So the student computes as it would in a long run, which
+may be compiled: the engine is asked for how, and the bare step computes so too. Where the teacher's outputs are kept,
+it is for two fixed views of each image. One row is the whole phase of such a short run as it comes, never compiled,
+with the seconds of filling; one its epochs alone; and the last those of a long run, with which the stated ratios are
+compared. Seconds from the start of Python to the last file stand beside.
 
 torchdistill is its DistillationBox with KDLoss. Images are Fashion-MNIST at 3x32x32 and the table is Adult, read from
 ../shared/data; where that is absent rows are made up, and accuracy is not compared. At the end three seeds of either
@@ -18,6 +21,7 @@ job. The engine keeps what a step frees, and so does the process of the bare ste
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -27,10 +31,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from scripts.bench_train import accuracy, data, engine, loops
+from scripts.bench_folders import Done
+from scripts.bench_train import accuracy, choice, data, engine, loops
 from scripts.bench_train.orders import Pair, taught
+from worker.engine.precision import Precision
 
-EACH, KEPT, STEPS = "engine, teacher each step", "engine, teacher kept, filling counted", "engine, teacher kept"
+EACH, STEPS = "engine, teacher each step", "engine, teacher kept"
+#: A short run as it comes.
+KEPT, SHORT = "engine, short run, teacher kept, filling counted", "engine, short run, teacher kept"
 FLOOR, TORCHDISTILL = "bare student step", "torchdistill"
 #: (row, beside, at least).
 STATED = [(EACH, TORCHDISTILL, 2.1), (STEPS, TORCHDISTILL, 3.5), (STEPS, FLOOR, 0.93)]
@@ -66,16 +74,28 @@ def main() -> None:
     parser.add_argument("--no-accuracy", action="store_true", help="rates alone")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as compiled:
+        # Each run is a process of its own; what one compiles the next ones find.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
+        missed = run(args)
+    sys.exit(1 if missed and args.check else 0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures both pairs and prints what came out; how much of what is stated was missed."""
     device, missed = torch.device(args.device), 0
     for pair, size, epochs in pairs(args.small):
-        rates, walls = measure(pair, device, replace(size, rounds=args.rounds or size.rounds))
+        precision, sentence = choice.of_a_long_run(pair, device)
+        print(f"{pair.name}: {sentence}", flush=True)
+        rates, walls = measure(pair, device, precision, replace(size, rounds=args.rounds or size.rounds))
         Console(width=120).print(table(pair, rates, walls))
         missed += report_stated(rates)
         if TORCHDISTILL in rates and pair.given.real and not args.no_accuracy:
-            compared = accuracy.compare(pair, args.device, epochs, ANEW if pair.is_images else {})
+            anew = ANEW if pair.is_images else {}
+            compared = accuracy.compare(pair, args.device, arithmetic(precision), epochs, anew)
             print(accuracy.told(pair, epochs, compared), flush=True)
             missed += not compared.holds
-    sys.exit(1 if missed and args.check else 0)
+    return missed
 
 
 def pairs(small: bool) -> list[tuple[Pair, Size, int]]:
@@ -84,36 +104,52 @@ def pairs(small: bool) -> list[tuple[Pair, Size, int]]:
     adult = data.adult(8192, 4096) if small else data.adult(32_000, 16_000)
     deep = Pair("resnet56 to resnet20", {"type": "resnet", "depth": 56}, {"type": "resnet", "depth": 20}, images)
     wide = Pair("mlp to mlp", {"type": "mlp", "hidden": [256, 256]}, {"type": "mlp", "hidden": [64]}, adult)
-    sizes = (Size(2, 1, 4, 6), Size(2, 1, 4, 200)) if small else (Size(5, 2, 4, 32), Size(5, 2, 6, 1000))
+    sizes = (Size(2, 2, 4, 6), Size(2, 2, 4, 200)) if small else (Size(5, 3, 4, 32), Size(5, 3, 6, 1000))
     made = []
     for pair, size, teaching, epochs in ((deep, sizes[0], 3, 3 if small else 4), (wide, sizes[1], 4, 3)):
         made.append((replace(pair, weights=taught(pair, teaching) if pair.given.real else {}), size, epochs))
     return made
 
 
-def measure(pair: Pair, device: torch.device, size: Size) -> tuple[Rates, Rates]:
-    """Rows a second of each side, round by round, and the whole wall seconds of the engine's."""
+def arithmetic(precision: Precision) -> dict[str, Any]:
+    """Of the spec of a job whose student computes so; empty where it would by itself."""
+    return {"student": precision.arithmetic.model_dump()} if precision.compiled else {}
+
+
+def measure(pair: Pair, device: torch.device, precision: Precision, size: Size) -> tuple[Rates, Rates]:
+    """Rows a second of each side, round by round, and the whole wall seconds of the engine's.
+
+    `precision` is that of the student and of the bare step, in short runs only where nothing is compiled.
+    """
     walls: Rates = {}
+    long = arithmetic(precision)
 
     def loop(name: str, run: loops.Loop) -> Callable[[], dict[str, float]]:
         return lambda: {name: run(size.steps * (LONGER if name == FLOOR else 1))}
 
+    def job(name: str, how: dict[str, Any], epochs: int, **train: Any) -> Done:
+        done = engine.run(pair, device.type, how, epochs=epochs, **train)
+        walls.setdefault(name, []).append(done.seconds)
+        return done
+
     def each() -> dict[str, float]:
-        done = engine.run(pair, device.type, epochs=size.each, teacher_cache="off")
-        walls.setdefault(EACH, []).append(done.seconds)
-        return {EACH: pair.num_rows * size.each / done.phase("training")}
+        done = job(EACH, long, size.each, teacher_cache="off")
+        return {EACH: pair.num_rows * (size.each - 1) / done.later_s}
 
     def kept() -> dict[str, float]:
-        done = engine.run(pair, device.type, epochs=size.kept, **(VIEWS if pair.is_images else {}))
-        walls.setdefault(KEPT, []).append(done.seconds)
-        rows, training = pair.num_rows * size.kept, done.phase("training")
-        return {KEPT: rows / (training + done.phase("caching")), STEPS: rows / training}
+        views = VIEWS if pair.is_images else {}
+        done = job(KEPT, {}, size.kept, **views)
+        later = pair.num_rows * (size.kept - 1)
+        whole = pair.num_rows * size.kept / (done.phase("training") + done.phase("caching"))
+        if not long:
+            return {KEPT: whole, STEPS: later / done.later_s}
+        return {KEPT: whole, SHORT: later / done.later_s, STEPS: later / job(STEPS, long, size.kept, **views).later_s}
 
     beside = {
         "tutorial loop": loops.tutorial(pair, device),
         "research-library style loop": loops.library(pair, device),
         TORCHDISTILL: loops.torchdistill(pair, device),
-        FLOOR: loops.floor(pair, device),
+        FLOOR: loops.floor(pair, device, precision),
     }
     sides = [*(loop(name, run) for name, run in beside.items() if run is not None), each, kept]
     rates: Rates = {}
@@ -122,7 +158,7 @@ def measure(pair: Pair, device: torch.device, size: Size) -> tuple[Rates, Rates]
         found: dict[str, float] = {}
         for side in sides[turn:] + sides[:turn]:
             found |= side()
-        for name in [*beside, EACH, KEPT, STEPS]:
+        for name in [*beside, EACH, KEPT, SHORT, STEPS]:
             if name in found:
                 rates.setdefault(name, []).append(found[name])
     return rates, walls

@@ -33,11 +33,11 @@ class Compared:
         return self.difference >= -self.spread
 
 
-def compare(pair: Pair, device: str, epochs: int, train: dict[str, Any]) -> Compared:
+def compare(pair: Pair, device: str, arithmetic: dict[str, Any], epochs: int, train: dict[str, Any]) -> Compared:
     """Trains each seed on either side, taking turns."""
     ours, theirs = [], []
     for seed in SEEDS:
-        report = engine.run(pair, device, epochs=epochs, seed=seed, **train).report
+        report = engine.run(pair, device, arithmetic, epochs=epochs, seed=seed, **train).report
         ours.append(report["test"]["student"]["accuracy"])
         theirs.append(loops.torchdistill_accuracy(pair, epochs, seed))
     return Compared(ours, theirs)

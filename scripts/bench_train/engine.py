@@ -11,9 +11,10 @@ from scripts.bench_folders import Done
 from scripts.bench_train.orders import Pair
 
 
-def run(pair: Pair, device: str, **train: Any) -> Done:
-    """Runs the job with these fields of `train`."""
+def run(pair: Pair, device: str, arithmetic: dict[str, Any], **train: Any) -> Done:
+    """Runs the job with these fields of `train`; `arithmetic` is of the spec, and empty where the job is to choose."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         order = {"device": device, "threads": torch.get_num_threads()}
-        return bench_folders.run(folder / "work", pair.inputs(folder), pair.spec(train), look_s=60, **order)
+        spec = {**pair.spec(train), "arithmetic": arithmetic}
+        return bench_folders.run(folder / "work", pair.inputs(folder), spec, look_s=60, **order)

@@ -21,6 +21,7 @@ from scripts import bench_steps
 from scripts.bench_train.orders import HARD, LR, MOMENTUM, SOFT, WEIGHT_DECAY, Pair, T
 from worker.engine.heap import keep_freed
 from worker.engine.networks import count_flops
+from worker.engine.precision import Precision
 from worker.engine.threads import enough_for
 from worker.students._torchvision import make_importable
 
@@ -31,17 +32,17 @@ _WORKERS = 2
 _floor: list[tuple[Loop, float]] = []
 
 
-def floor(pair: Pair, device: torch.device) -> Loop:
-    """The student alone on one batch that is ready.
+def floor(pair: Pair, device: torch.device, precision: Precision) -> Loop:
+    """The student alone on one batch that is ready, in this precision.
 
     It has a process of its own, in which freed memory is kept and threads are taken as in the engine's.
     """
-    given = pair.bare(), device, torch.get_num_threads()
+    given = pair.bare(), device, precision, torch.get_num_threads()
     process = ProcessPoolExecutor(1, get_context("spawn"), _prepare_floor, given)
     return lambda steps: process.submit(_floor_rate, steps).result()
 
 
-def _prepare_floor(pair: Pair, device: torch.device, num_threads: int) -> None:
+def _prepare_floor(pair: Pair, device: torch.device, precision: Precision, num_threads: int) -> None:
     keep_freed()
     torch.set_num_threads(num_threads)
     module = pair.networks()[1].module
@@ -49,7 +50,7 @@ def _prepare_floor(pair: Pair, device: torch.device, num_threads: int) -> None:
     rows, labels = pair.given.rows("train")
     x, y = pair.standardised(rows[: pair.batch]).to(device), labels[: pair.batch].to(device)
     sgd = SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    _floor.append((_timed(bench_steps.bare(module.to(device), x, y, sgd), pair, device), flops))
+    _floor.append((_timed(bench_steps.bare(module.to(device), x, y, sgd, precision), pair, device), flops))
 
 
 def _floor_rate(steps: int) -> float:

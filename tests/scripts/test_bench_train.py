@@ -3,13 +3,26 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from scripts.bench_train import accuracy, data, loops
-from scripts.bench_train.__main__ import EACH, FLOOR, KEPT, STEPS, TORCHDISTILL, Size, measure, report_stated, table
+from scripts.bench_train import accuracy, choice, data, loops
+from scripts.bench_train.__main__ import (
+    EACH,
+    FLOOR,
+    KEPT,
+    SHORT,
+    STEPS,
+    TORCHDISTILL,
+    Size,
+    measure,
+    report_stated,
+    table,
+)
 from scripts.bench_train.orders import Pair
+from worker.engine.precision import Precision
 
 TINY = Pair(
     "tiny", {"type": "resnet", "depth": 8}, {"type": "resnet", "depth": 8}, data.made_up((3, 8, 8), 5, 32, 8), 16
@@ -24,13 +37,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_every_side_has_a_rate() -> None:
-    rates, walls = measure(TINY, torch.device("cpu"), Size(rounds=1, each=1, kept=2, steps=1))
-    assert {"tutorial loop", "research-library style loop", FLOOR, EACH, KEPT, STEPS} <= set(rates)
+def test_every_side_has_a_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    compiled = Precision("float32", "cpu", channels_last=True, compiled=True)
+    rates, walls = measure(TINY, torch.device("cpu"), compiled, Size(rounds=1, each=2, kept=2, steps=1))
+    assert {"tutorial loop", "research-library style loop", FLOOR, EACH, KEPT, SHORT, STEPS} <= set(rates)
     assert all(value > 0 for values in rates.values() for value in values)
-    assert rates[STEPS][0] >= rates[KEPT][0], "filling takes time"
-    assert set(walls) == {EACH, KEPT}
+    assert rates[SHORT][0] >= rates[KEPT][0], "filling takes time"
+    assert set(walls) == {EACH, KEPT, STEPS}
     assert table(TINY, rates, walls).row_count == len(rates)
+
+
+def test_a_long_run_is_asked_for_as_the_engine_chooses_for_it() -> None:
+    precision, sentence = choice.of_a_long_run(TINY, torch.device("cpu"))
+    assert (precision.name, precision.compiled) == ("float32", False)
+    assert sentence.endswith("float32 channels_last, by rule")
 
 
 def test_torchdistills_box_learns_what_the_engine_learns_from() -> None:
