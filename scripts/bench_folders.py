@@ -40,7 +40,7 @@ class Done:
 
     report: dict[str, Any]
     seconds: float
-    #: From the end of the first epoch to the end of training.
+    #: Of training, from the end of the first epoch on.
     later_s: float
     anonymous_bytes: int
     file_bytes: int
@@ -108,14 +108,21 @@ def run(folder: Path, inputs: Inputs, spec: dict[str, Any], *, look_s: float = _
     seconds = time.monotonic() - began
     if process.returncode != 0:
         raise SystemExit((folder / "log.txt").read_text()[-2000:])
-    return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, _later_s(folder), *most)
-
-
-def _later_s(folder: Path) -> float:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    first = next(at for at, event in enumerate(events) if event["type"] == "metrics")
-    ended = next(event for event in events[first:] if event["type"] == "phase")
-    return float(ended["at"] - events[first]["at"])
+    return Done(json.loads((folder / "out" / "report.json").read_text()), seconds, _later_s(events), *most)
+
+
+def _later_s(events: list[dict[str, Any]]) -> float:
+    """Seconds of the phases of training, without what came before the first epoch's figures."""
+    seconds, since, has_begun = 0.0, 0.0, False
+    for event in events:
+        if event["type"] == "metrics" and not has_begun:
+            has_begun, since = True, event["at"]
+        elif event["type"] == "phase" and has_begun:
+            seconds += event["at"] - since if since else 0.0
+            # Views of a teacher's outputs are filled between epochs, in a phase of their own.
+            since = event["at"] if event["data"]["phase"] == "training" else 0.0
+    return seconds
 
 
 def _watch(process: "subprocess.Popen[bytes]", look_s: float) -> tuple[int, int]:

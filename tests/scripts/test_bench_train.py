@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scripts import bench_folders
 from scripts.bench_train import accuracy, choice, data, loops
 from scripts.bench_train.__main__ import (
     EACH,
@@ -46,6 +47,13 @@ def test_every_side_has_a_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert rates[SHORT][0] >= rates[KEPT][0], "filling takes time"
     assert set(walls) == {EACH, KEPT, STEPS}
     assert table(TINY, rates, walls).row_count == len(rates)
+
+
+def test_seconds_after_the_first_epoch_leave_out_what_is_filled_between() -> None:
+    said = [("phase", "caching", 1), ("phase", "training", 4), ("metrics", None, 10), ("phase", "caching", 11)]
+    said += [("phase", "training", 20), ("metrics", None, 25), ("metrics", None, 30), ("phase", "evaluating", 32)]
+    events = [{"type": kind, "data": {"phase": phase}, "at": float(at)} for kind, phase, at in said]
+    assert bench_folders._later_s([*events, {"type": "phase", "data": {"phase": "exporting"}, "at": 40.0}]) == 1 + 12
 
 
 def test_a_long_run_is_asked_for_as_the_engine_chooses_for_it() -> None:
