@@ -44,6 +44,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
 CMD ["python", "-m", "api.main"]
 
 FROM base AS worker
+# torch.compile makes C++ of the students of long runs, and on a GPU a small C part beside each kernel.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-packages /venv /venv
 WORKDIR /app
 COPY models/ models/

@@ -67,6 +67,13 @@ def test_api_and_workers_share_the_files_and_nothing_of_a_container_is_lost(
     assert set(mounts) <= set(made.split()), "a new volume takes its owner from the folder in the image"
 
 
+def test_workers_can_compile_and_the_api_carries_no_compiler() -> None:
+    installing = {name: [run for run in stages()[name].values("RUN") if "apt-get install" in run] for name in stages()}
+    [made] = installing.pop("worker")
+    assert "g++" in made.split()
+    assert not any(installing.values())
+
+
 def test_the_api_listens_where_it_is_published_and_on_loopback_alone(
     compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
