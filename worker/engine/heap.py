@@ -19,10 +19,9 @@ def keep_freed() -> None:
     """From now on, in this process. The most that is held stays the same. Of other C libraries nothing is asked."""
     libc = ctypes.CDLL(None)
     mallopt = getattr(libc, "mallopt", None)
-    if mallopt is not None:
-        # The second as well: once one is set, glibc no longer raises the other by itself.
+    # Both or none: once one is set, glibc no longer raises the other by itself. Older ones refuse so large a block.
+    if mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _BYTES):
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
-        mallopt(_M_MMAP_THRESHOLD, _BYTES)
         _take_large_pages(libc)
 
 
